@@ -1,0 +1,163 @@
+"""Domain names: the one module that knows label rules.
+
+Four forms, each with one use:
+
+* **text** as people write it: any case, Unicode, a trailing dot;
+* **name** as rules hold it: lower-case A-labels of ``[a-z0-9_-]``, no trailing dot, 1 to 253 octets (RFC 1035 2.3.4);
+* **wire** as packets hold it: length-prefixed labels of any octets, ending in the root;
+* **key** as the index holds it: labels from the top, each followed by a dot (``com.example.``), so that a name's
+  ancestors are exactly the prefixes of its key that end in a dot.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from functools import cache
+from importlib import resources
+
+import idna
+
+MAX_TEXT = 253
+_LABEL = r"[a-z0-9_-]{1,63}"
+#: A name of two labels or more whose last label cannot be read as a number.
+NAME = rf"(?:{_LABEL}\.)+(?=[a-z0-9-]*[a-z])[a-z0-9-]{{1,63}}"
+_NAME = re.compile(NAME)
+_HOST = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
+_ADDRESS = re.compile(r"[0-9.]+|.*:.*|\[.*\]|[0-9.]+/[0-9]+")
+_DOTS = str.maketrans("。．｡", "...")
+
+
+class BadName(ValueError):
+    """A text that is no usable name; ``str()`` is the reason, without the text."""
+
+
+def parse_name(text: str, *, single: bool = False) -> str:
+    """The name that ``text`` means: UTS-46 non-transitional mapping, lower case, A-labels, no trailing dot.
+
+    ``single`` allows one label (``localhost``). Raises :class:`BadName` for addresses, empty labels, labels over 63 or
+    names over 253 octets, invalid punycode and characters outside ``[a-z0-9_-]``.
+    """
+    name = text.strip().removesuffix(".").lower()
+    if not name.isascii():
+        name = _to_ascii(name)
+    elif "xn--" in name:
+        _check_punycode(name)
+    if _ADDRESS.fullmatch(name):
+        raise BadName("an address, not a name")
+    if len(name) > MAX_TEXT:
+        raise BadName(f"longer than {MAX_TEXT} octets")
+    if _NAME.fullmatch(name) or (single and _HOST.fullmatch(name)):
+        return name
+    raise BadName(_why(name))
+
+
+def _to_ascii(name: str) -> str:
+    try:
+        mapped = idna.uts46_remap(name.translate(_DOTS), std3_rules=False, transitional=False)
+        return ".".join(label if label.isascii() else idna.alabel(label).decode() for label in mapped.split("."))
+    except (idna.IDNAError, UnicodeError) as error:
+        raise BadName("not a valid international name") from error
+
+
+def _check_punycode(name: str) -> None:
+    for label in name.split("."):
+        if label.startswith("xn--"):
+            try:
+                idna.ulabel(label)
+            except (idna.IDNAError, UnicodeError) as error:
+                raise BadName("invalid punycode") from error
+
+
+def _why(name: str) -> str:
+    labels = name.split(".")
+    if "" in labels:
+        return "an empty label"
+    if any(len(label) > 63 for label in labels):
+        return "a label longer than 63 octets"
+    if not _HOST.fullmatch(name):
+        return "a character that no name has"
+    if len(labels) == 1:
+        return "a single label"
+    return "a top label that is a number"
+
+
+def key(name: bytes) -> bytes:
+    """``b"www.example.com"`` -> ``b"com.example.www."``."""
+    return b".".join(name.split(b".")[::-1]) + b"."
+
+
+def unkey(key: bytes) -> bytes:
+    """The inverse of :func:`key`."""
+    return b".".join(key[:-1].split(b".")[::-1])
+
+
+def wire_key(wire: bytes) -> bytes:
+    """The key of a wire name (uncompressed, ending in the root), lower-cased.
+
+    A dot inside a label becomes 0xFF, which no rule contains, so the one label ``ads.example`` never equals two.
+    """
+    labels = []
+    at = 0
+    while size := wire[at]:
+        labels.append(wire[at + 1 : at + 1 + size].lower().replace(b".", b"\xff"))
+        at += size + 1
+    labels.append(b"")
+    return b".".join([*labels[-2::-1], b""])
+
+
+def to_wire(name: str) -> bytes:
+    """A name as uncompressed wire labels; the empty name is the root."""
+    if not name:
+        return b"\0"
+    return b"".join(bytes((len(label),)) + label for label in name.encode().split(b".")) + b"\0"
+
+
+def present(wire: bytes) -> str:
+    """A wire name as text that is safe to print and to log: RFC 1035 5.1 escapes for everything but ``[!-~]``."""
+    labels = []
+    at = 0
+    while size := wire[at]:
+        labels.append("".join(map(_escape, wire[at + 1 : at + 1 + size])))
+        at += size + 1
+    return ".".join(labels) or "."
+
+
+def _escape(octet: int) -> str:
+    char = chr(octet)
+    if char in '.\\";()@$':
+        return "\\" + char
+    return char if 0x21 <= octet <= 0x7E else f"\\{octet:03d}"
+
+
+def lineage(name: str) -> Iterator[str]:
+    """The name and every ancestor below the root, nearest first."""
+    yield name
+    while "." in name:
+        name = name.split(".", 1)[1]
+        yield name
+
+
+@cache
+def _suffix_rules() -> tuple[frozenset[bytes], frozenset[bytes], frozenset[bytes]]:
+    """(suffixes, parents of a wildcard suffix, exceptions) of the public suffix list that ships with publicsuffixlist.
+
+    Read as a set because the library's own look-up, name by name, costs seconds on a list of a million.
+    Format: https://github.com/publicsuffix/list/wiki/Format.
+    """
+    kinds: dict[str, set[bytes]] = {"": set(), "*": set(), "!": set()}
+    text = resources.files("publicsuffixlist").joinpath("public_suffix_list.dat").read_text("utf-8")
+    for line in text.split("\n"):
+        rule = line.partition(" ")[0].strip()
+        if rule and not rule.startswith("//"):
+            kind = rule[0] if rule[0] in "*!" else ""
+            kinds[kind].add(parse_name(rule.lstrip("*!").lstrip("."), single=True).encode())
+    return frozenset(kinds[""]), frozenset(kinds["*"]), frozenset(kinds["!"])
+
+
+def public_suffixes(names: Sequence[bytes]) -> set[bytes]:
+    """Those of ``names`` that are public suffixes (``com``, ``co.uk``, ``github.io``): https://publicsuffix.org/list/."""
+    suffixes, wild, exceptions = _suffix_rules()
+    found = set(suffixes.intersection(names))
+    found.update(name for name in names if name.partition(b".")[2] in wild or b"." not in name)
+    return found - exceptions

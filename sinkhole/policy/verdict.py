@@ -1,0 +1,34 @@
+"""The verdict: what happens to a name for a client, and what decided it."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import NamedTuple
+
+
+class Action(StrEnum):
+    """What the resolver does. ``WARN`` and ``OBSERVE`` resolve; ``FORWARD`` means that nothing applied."""
+
+    BLOCK = "block"
+    ALLOW = "allow"
+    WARN = "warn"
+    OBSERVE = "observe"
+    FORWARD = "forward"
+
+
+class Verdict(NamedTuple):
+    """An action and what decided it.
+
+    ``rule`` is the winning rule as :class:`~sinkhole.rules.Rule` prints it. ``ede`` is the RFC 8914 info-code of a
+    block and ``text`` its EXTRA-TEXT (UTF-8, at most 200 octets); both empty otherwise.
+    """
+
+    action: Action
+    directive: str | None = None
+    list: str | None = None
+    rule: str | None = None
+    ede: int | None = None
+    text: str = ""
+
+
+FORWARD = Verdict(Action.FORWARD)

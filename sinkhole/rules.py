@@ -1,0 +1,107 @@
+"""The typed rule: what one line of any list says about one name.
+
+A rule is a name, a :class:`Kind` and nothing else. Readers turn text into rules in bulk: names grouped by kind, because
+a list of a million names has a handful of kinds. What a reader could not use is a :class:`Skipped`, counted by reason.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from enum import IntEnum, IntFlag
+from typing import NamedTuple
+
+
+class Scope(IntFlag):
+    """Which names a rule covers. ``TREE`` is the union of the two bits, so merging rules of one name is ``|``."""
+
+    EXACT = 1
+    SUBDOMAINS = 2
+    TREE = 3
+
+    @property
+    def label(self) -> str:
+        return ("none", "exact", "subdomains", "tree")[self]
+
+
+class Rank(IntEnum):
+    """How strongly a rule speaks inside its list. At one rank an allow beats a block; a higher rank beats a lower.
+
+    ``OWN`` is what the list's author states (services and own names), so no feed weakens it; ``IMPORTANT`` is AdGuard's
+    ``$important``; ``FEED`` is every other line.
+    """
+
+    FEED = 0
+    IMPORTANT = 1
+    OWN = 2
+
+
+class Kind(NamedTuple):
+    """All that a rule says beside its name."""
+
+    scope: Scope
+    allow: bool = False
+    rank: Rank = Rank.FEED
+
+    @property
+    def shift(self) -> int:
+        """Where this kind's two scope bits stand in a mask: six pairs, strongest highest, allow above block."""
+        return 2 * (2 * self.rank + self.allow)
+
+    @property
+    def mask(self) -> int:
+        """The kind as bits of a 12-bit mask; masks of one name merge with ``|``."""
+        return int(self.scope) << self.shift
+
+
+#: (allow, shift) of every pair of scope bits in a mask, strongest first: the order in which a list decides.
+DECIDING = tuple((bool(pair % 2), 2 * pair) for pair in range(5, -1, -1))
+
+
+class Rule(NamedTuple):
+    """One rule. ``name`` is a lower-case A-label name without the trailing dot."""
+
+    name: str
+    kind: Kind
+
+    def __str__(self) -> str:
+        return f"{'allow' if self.kind.allow else 'block'} {self.kind.scope.label} {self.name}"
+
+
+class Skipped(NamedTuple):
+    """A line that became no rule: its number from 1, its text (cut), and the reason."""
+
+    line: int
+    text: str
+    why: str
+
+
+#: How many skipped lines are kept whole for each reason; the rest is counted.
+SAMPLES = 5
+
+
+@dataclass
+class Parsed:
+    """What a reader made of one text: names by kind, and every line it did not use, counted by reason."""
+
+    names: dict[Kind, list[bytes]] = field(default_factory=dict)
+    skipped: Counter[str] = field(default_factory=Counter)
+    samples: list[Skipped] = field(default_factory=list)
+    lines: int = 0
+
+    def add(self, rule: Rule) -> None:
+        self.names.setdefault(rule.kind, []).append(rule.name.encode())
+
+    def skip(self, line: int, text: str, why: str) -> None:
+        self.skipped[why] += 1
+        if self.skipped[why] <= SAMPLES:
+            self.samples.append(Skipped(line, text[:200], why))
+
+    def rules(self) -> Iterator[Rule]:
+        for kind, names in self.names.items():
+            for name in names:
+                yield Rule(name.decode(), kind)
+
+    def __len__(self) -> int:
+        return sum(map(len, self.names.values()))
