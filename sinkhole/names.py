@@ -14,7 +14,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from functools import cache
-from importlib import resources
 
 import idna
 
@@ -54,19 +53,42 @@ def parse_name(text: str, *, single: bool = False) -> str:
 
 def _to_ascii(name: str) -> str:
     try:
-        mapped = idna.uts46_remap(name.translate(_DOTS), std3_rules=False, transitional=False)
-        return ".".join(label if label.isascii() else idna.alabel(label).decode() for label in mapped.split("."))
+        return ".".join(map(_alabel, _mapped(name.translate(_DOTS)).split(".")))
     except (idna.IDNAError, UnicodeError) as error:
         raise BadName("not a valid international name") from error
+
+
+def _mapped(text: str) -> str:
+    return idna.uts46_remap(text, std3_rules=False, transitional=False)
+
+
+def _alabel(label: str) -> str:
+    """The A-label of a mapped label. Symbols that IDNA 2008 left out but registries sell pass as in UTS-46."""
+    if label.isascii():
+        return label
+    try:
+        return idna.alabel(label).decode()
+    except idna.InvalidCodepoint:
+        return "xn--" + label.encode("punycode").decode()
 
 
 def _check_punycode(name: str) -> None:
     for label in name.split("."):
         if label.startswith("xn--"):
             try:
-                idna.ulabel(label)
+                _ulabel(label)
             except (idna.IDNAError, UnicodeError) as error:
                 raise BadName("invalid punycode") from error
+
+
+def _ulabel(label: str) -> str:
+    try:
+        return idna.ulabel(label)
+    except idna.InvalidCodepoint:
+        text = label[4:].encode().decode("punycode")
+        if _mapped(text) != text:
+            raise
+        return text
 
 
 def _why(name: str) -> str:
@@ -145,6 +167,8 @@ def _suffix_rules() -> tuple[frozenset[bytes], frozenset[bytes], frozenset[bytes
     Read as a set because the library's own look-up, name by name, costs seconds on a list of a million.
     Format: https://github.com/publicsuffix/list/wiki/Format.
     """
+    from importlib import resources
+
     kinds: dict[str, set[bytes]] = {"": set(), "*": set(), "!": set()}
     text = resources.files("publicsuffixlist").joinpath("public_suffix_list.dat").read_text("utf-8")
     for line in text.split("\n"):

@@ -20,7 +20,8 @@ class Verdict(NamedTuple):
     """An action and what decided it.
 
     ``rule`` is the winning rule as :class:`~sinkhole.rules.Rule` prints it. ``ede`` is the RFC 8914 info-code of a
-    block and ``text`` its EXTRA-TEXT (UTF-8, at most 200 octets); both empty otherwise.
+    block and ``text`` its EXTRA-TEXT (UTF-8, at most 200 octets); both empty otherwise. ``mode`` is the answer
+    that this name must get whatever ``blocking.mode`` says (``nxdomain`` or ``nodata``, for protected names).
     """
 
     action: Action
@@ -29,6 +30,7 @@ class Verdict(NamedTuple):
     rule: str | None = None
     ede: int | None = None
     text: str = ""
+    mode: str | None = None
 
 
 FORWARD = Verdict(Action.FORWARD)

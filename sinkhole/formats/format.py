@@ -1,0 +1,65 @@
+"""What a list format is: how its text is read, and which statement it has for each kind of rule.
+
+The table of statements is also the format's capability: :mod:`sinkhole.exports.fit` says only what is in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+from sinkhole.rules import Kind, Parsed
+
+
+class Header(NamedTuple):
+    """What the comment lines at the head of an export say; an empty value is left out."""
+
+    title: str
+    description: str = ""
+    homepage: str = ""
+    license: str = ""
+    expires: str = ""
+    modified: str = ""
+    version: str = ""
+    serial: int = 1
+    notes: Sequence[str] = ()
+
+    def fields(self, syntax: str, entries: int) -> list[tuple[str, str]]:
+        """(field, value) in the order and the words that list consumers look for."""
+        pairs = [
+            ("Title", self.title),
+            ("Description", self.description),
+            ("Homepage", self.homepage),
+            ("License", self.license),
+            ("Expires", self.expires),
+            ("Last modified", self.modified),
+            ("Version", self.version),
+            ("Syntax", syntax),
+            ("Number of entries", str(entries)),
+            *(("Note", note) for note in self.notes),
+        ]
+        return [(name, value) for name, value in pairs if value]
+
+
+def comments(header: Header, sign: str, syntax: str, entries: int) -> bytes:
+    """The header as comment lines, one field a line: ``! Title: …``."""
+    return "".join(f"{sign} {name}: {value}\n" for name, value in header.fields(syntax, entries)).encode()
+
+
+class Format(NamedTuple):
+    """One list format.
+
+    ``lines`` maps each kind of rule that the format can state to a template for the name. ``nested`` formats let the
+    most specific rule win (DNS wildcards); in the others an exception beats every block, as in AdGuard's engine.
+    ``max_name`` is the longest name it may hold. ``start`` writes what stands between the header and the rules.
+    """
+
+    name: str
+    title: str
+    suffix: str
+    comment: str
+    read: Callable[[bytes], Parsed]
+    lines: Mapping[Kind, bytes]
+    nested: bool = False
+    max_name: int = 253
+    start: Callable[[Header], bytes] = lambda header: b""

@@ -1,0 +1,120 @@
+"""Reading list text: whole-file patterns first, then line by line for what they left.
+
+A million plain lines are taken by one compiled pattern in C; only the remainder (comments, oddities, faults) reaches
+Python. ``re.split`` does both at once: its captured groups are the names, its gaps are the remainder with every line
+break still in place, so line numbers stay right.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+from sinkhole.names import MAX_TEXT, BadName, parse_name
+from sinkhole.rules import SAMPLES, Kind, Parsed, Rule
+
+#: Longest line that is looked at, in octets.
+MAX_LINE = 65536
+
+#: A name that needs no mapping, as a pattern over bytes; possessive, so that a long line costs one pass.
+PLAIN = rb"(?:[A-Za-z0-9_-]{1,63}+\.)+(?=[0-9-]*[A-Za-z])[A-Za-z0-9-]{1,63}+"
+_SPACES = rb"[ \t]*+"
+_COMMENT = re.compile(r"(?:^|\s)[#;].*")
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
+
+#: A line to the rules it states; a string in their place is the reason why a part of the line was skipped.
+LineReader = Callable[[str], Iterable[Rule | str]]
+
+
+class Bulk(NamedTuple):
+    """A pattern with one group, the name, that matches whole lines which mean ``kind`` and nothing else."""
+
+    pattern: re.Pattern[bytes]
+    kind: Kind
+
+
+def bulk(before: bytes, after: bytes, kind: Kind, comment: bytes = b"#") -> Bulk:
+    """The bulk pattern of lines ``before NAME after``, with spaces around and an optional comment behind."""
+    tail = rb"(?:[ \t]" + comment + rb"[^\n]*+)?"
+    return Bulk(
+        re.compile(rb"^" + _SPACES + before + rb"(" + PLAIN + rb")" + after + _SPACES + tail + rb"$", re.M), kind
+    )
+
+
+def read_lines(text: bytes, bulks: Sequence[Bulk], line: LineReader) -> Parsed:
+    """Every rule of ``text`` (UTF-8 or Latin-1, lines ending in LF), and every line that became none."""
+    parsed = Parsed(lines=text.count(b"\n") + (not text.endswith(b"\n") and text != b""))
+    rest = text
+    for pattern, kind in bulks:
+        parts = pattern.split(rest)
+        rest = b"".join(parts[0::2])
+        if names := list(map(bytes.lower, parts[1::2])):
+            parsed.names[kind] = parsed.names.get(kind, []) + _sound(names, text, parsed)
+    for number, raw in _left(rest):
+        if len(raw) > MAX_LINE:
+            parsed.skip(number, raw[:80].decode("latin-1"), f"a line longer than {MAX_LINE} octets")
+            continue
+        content = _decode(raw).strip()
+        if _CONTROL.search(content):
+            parsed.skip(number, content, "a control character")
+            continue
+        for found in line(content):
+            if isinstance(found, str):
+                parsed.skip(number, content, found)
+            else:
+                parsed.add(found)
+    return parsed
+
+
+def _left(rest: bytes) -> Iterator[tuple[int, bytes]]:
+    """(number, line) of every line of ``rest`` that is not blank."""
+    number, at = 1, 0
+    for match in re.finditer(rb"[^\n]*[^\s][^\n]*", rest):
+        number += rest.count(b"\n", at, match.start())
+        at = match.start()
+        yield number, match[0]
+
+
+def _decode(raw: bytes) -> str:
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        return raw.decode("latin-1")
+
+
+def _sound(names: list[bytes], text: bytes, parsed: Parsed) -> list[bytes]:
+    """``names`` without those that the pattern alone cannot judge: too long, or punycode that decodes to nothing."""
+    doubtful = {name for name in names if b"xn--" in name or len(name) > MAX_TEXT}
+    faults = {}
+    for name in doubtful:
+        try:
+            parse_name(name.decode())
+        except BadName as error:
+            faults[name] = str(error)
+    if not faults:
+        return names
+    for name in names:
+        if (why := faults.get(name)) is not None:
+            number = line_of(text, name) if parsed.skipped[why] < SAMPLES else 0
+            parsed.skip(number, name.decode(), why)
+    return [name for name in names if name not in faults]
+
+
+def line_of(text: bytes, name: bytes) -> int:
+    """The number of the first line of ``text`` that holds the whole ``name`` in any case; 0 when none does."""
+    match = re.search(rb"(?<![\w.-])" + re.escape(name) + rb"(?![\w-])(?!\.[\w-])", text, re.I)
+    return text.count(b"\n", 0, match.start()) + 1 if match else 0
+
+
+def uncomment(line: str) -> str:
+    """``line`` without a comment that begins it or follows white space."""
+    return _COMMENT.sub("", line).strip()
+
+
+def rule(text: str, kind: Kind) -> Rule | str:
+    """The rule ``kind`` for the name that ``text`` means, or the reason why it means none."""
+    try:
+        return Rule(parse_name(text), kind)
+    except BadName as error:
+        return str(error)

@@ -1,0 +1,221 @@
+"""The policy in force at one instant, ready to decide: ``decide(profile, key) -> Verdict``.
+
+A client's groups make its profile; a profile's steps are the order of precedence, worked out once. Nothing here reads a
+clock: the instant is an argument, and :meth:`Policy.changes_at` says until when the answers hold.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from sinkhole.bundle import Bundle
+from sinkhole.names import unkey
+from sinkhole.policy.verdict import FORWARD, Action, Verdict
+
+#: Lists that the compiler makes of the operator's own names and of the protected names.
+OPERATOR_ALLOW, OPERATOR_BLOCK = "=allow", "=block"
+PROTECTED = {"=nxdomain": "nxdomain", "=nodata": "nodata"}
+INTERNAL = (OPERATOR_ALLOW, OPERATOR_BLOCK, *PROTECTED)
+
+#: RFC 8914 4.16: blocked by the operator of the resolver, without an order from outside.
+EDE_BLOCKED = 15
+#: EXTRA-TEXT beyond this many octets is cut: the whole answer has to fit a datagram.
+MAX_TEXT = 200
+_MAX_CLIENTS = 100_000
+_EXACT, _BELOW = 1, 2
+
+
+class Step(NamedTuple):
+    """One line of the order of precedence: a list, and the verdict when a name is on it (``rule`` still open)."""
+
+    list: int
+    verdict: Verdict
+    because: str
+
+
+class Hit(NamedTuple):
+    """The deciding entry of one list for one name."""
+
+    key: bytes
+    code: int
+    own: bool
+
+    @property
+    def blocked(self) -> bool:
+        return bool(self.code & (_EXACT if self.own else _BELOW))
+
+    @property
+    def rule(self) -> str:
+        scope = "tree" if self.code & 3 == 3 else "exact" if self.own else "subdomains"
+        return f"{scope} {unkey(self.key).decode()}"
+
+
+class Profile(NamedTuple):
+    """What applies to clients of the same groups. ``allows`` are the lists of type allow: a name on one of them takes
+    the steps of ``allowed``, which are the steps that no list may weaken."""
+
+    groups: frozenset[str]
+    steps: tuple[Step, ...]
+    allowed: tuple[Step, ...]
+    allows: frozenset[int]
+
+
+class Policy:
+    """A bundle's policy at the instant ``at`` (aware)."""
+
+    def __init__(self, bundle: Bundle, at: datetime) -> None:
+        self.bundle = bundle
+        self.at = at
+        self._numbers = {name: number for number, name in enumerate(bundle.lists)}
+        self._networks = [
+            (ipaddress.ip_network(cidr), group) for group, cidrs in bundle.policy["groups"].items() for cidr in cidrs
+        ]
+        self._profiles: list[Profile] = []
+        self._known: dict[frozenset[str], int] = {}
+        self._clients: dict[str, int] = {}
+
+    def profile(self, client: str) -> int:
+        """The number of the profile of a client's address (``192.0.2.7``, ``2001:db8::1``, ``fe80::1%eth0``)."""
+        number = self._clients.get(client)
+        if number is None:
+            groups = frozenset(self.groups(client))
+            number = self._known.get(groups)
+            if number is None:
+                number = self._known[groups] = len(self._profiles)
+                self._profiles.append(self._compile(groups))
+            if len(self._clients) >= _MAX_CLIENTS:
+                self._clients.clear()
+            self._clients[client] = number
+        return number
+
+    def groups(self, client: str) -> Iterator[str]:
+        """The groups that a client belongs to, ``all`` first. An IPv4-mapped address counts as the IPv4 address."""
+        yield "all"
+        address: ipaddress.IPv4Address | ipaddress.IPv6Address = ipaddress.ip_address(client.partition("%")[0])
+        if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
+            address = address.ipv4_mapped
+        for network, group in self._networks:
+            if address in network:
+                yield group
+
+    def decide(self, profile: int, key: bytes) -> Verdict:
+        """The verdict on a name (:func:`sinkhole.names.wire_key`) for a profile."""
+        hits = self.hits(key)
+        if not hits:
+            return FORWARD
+        _, steps, allowed, allows = self._profiles[profile]
+        for step in steps if allows.isdisjoint(hits) else allowed:
+            if (hit := hits.get(step.list)) is not None:
+                return step.verdict._replace(rule=hit.rule)
+        return FORWARD
+
+    def trace(self, profile: int, key: bytes) -> list[tuple[Step, Hit]]:
+        """Every step that applies to a name, in order of precedence; the first one decides."""
+        hits = self.hits(key)
+        _, steps, allowed, allows = self._profiles[profile]
+        first = steps if allows.isdisjoint(hits) else allowed
+        order = [*first, *(step for step in steps if step not in first)]
+        return [(step, hits[step.list]) for step in order if step.list in hits]
+
+    def hits(self, key: bytes) -> dict[int, Hit]:
+        """List number -> deciding entry, of the lists that the name is on. The most specific entry decides."""
+        found: dict[int, Hit] = {}
+        for matched, attribute in self.bundle.matches(key):
+            for number, code in attribute:
+                found[number] = Hit(matched, code, matched == key)
+        return {number: hit for number, hit in found.items() if hit.blocked}
+
+    def changes_at(self) -> datetime | None:
+        """The next instant after ``at`` at which a directive starts, ends or is announced."""
+        instants = (
+            datetime.fromisoformat(directive[field])
+            for directive in self.bundle.policy["directives"].values()
+            for field in ("announce-from", "effective-from", "effective-until")
+            if directive[field]
+        )
+        return min((instant for instant in instants if instant > self.at), default=None)
+
+    def _compile(self, groups: frozenset[str]) -> Profile:
+        """The order of precedence for clients of ``groups``: this function is that order."""
+        policy = self.bundle.policy
+        entries = [entry for entry in policy["entries"] if not groups.isdisjoint(entry["groups"])]
+        orders = list(self._directives(entries))
+        lists = list(self._lists(entries))
+        strong = [*self._operator(), *self._protected(), *_acting(orders, Action.BLOCK)]
+        weak = {action: _acting(orders, action) for action in (Action.WARN, Action.OBSERVE)}
+        allowing = _acting(lists, Action.ALLOW)
+        return Profile(
+            groups,
+            steps=(
+                *strong,
+                *_acting(lists, Action.BLOCK),
+                *weak[Action.WARN],
+                *_acting(lists, Action.WARN),
+                *weak[Action.OBSERVE],
+                *_acting(lists, Action.OBSERVE),
+            ),
+            allowed=(*strong, *weak[Action.WARN], *weak[Action.OBSERVE], *allowing),
+            allows=frozenset(step.list for step in allowing),
+        )
+
+    def _operator(self) -> Iterator[Step]:
+        for name, action, ede in ((OPERATOR_ALLOW, Action.ALLOW, None), (OPERATOR_BLOCK, Action.BLOCK, EDE_BLOCKED)):
+            text = "blocked by the operator" if ede else ""
+            yield Step(self._numbers[name], Verdict(action, ede=ede, text=text), "the operator's own names")
+
+    def _protected(self) -> Iterator[Step]:
+        for name, mode in PROTECTED.items():
+            verdict = Verdict(Action.BLOCK, ede=EDE_BLOCKED, text="protected name", mode=mode)
+            yield Step(self._numbers[name], verdict, "protected name: this is its one right answer")
+
+    def _directives(self, entries: Sequence[Mapping[str, Any]]) -> Iterator[Step]:
+        named = dict.fromkeys(name for entry in entries for name in entry["directives"])
+        for name in named:
+            directive = self.bundle.policy["directives"][name]
+            if stage := _stage(directive, self.at):
+                action, why = stage
+                message = directive["message"].get("en") or directive["title"]
+                for list_name in directive["lists"]:
+                    verdict = _verdict(action, f"{name}: {message}", directive["ede"], name, list_name)
+                    yield Step(self._numbers[list_name], verdict, f"directive {name}, {why}")
+
+    def _lists(self, entries: Sequence[Mapping[str, Any]]) -> Iterator[Step]:
+        allowing = frozenset(self.bundle.policy["allow-lists"])
+        for entry in entries:
+            for name in entry["lists"]:
+                action = Action.ALLOW if name in allowing else Action(entry["action"])
+                verdict = _verdict(action, f"list {name}", EDE_BLOCKED, None, name)
+                yield Step(self._numbers[name], verdict, f"list {name}, by policy for {', '.join(entry['groups'])}")
+
+
+def _acting(steps: Sequence[Step], action: Action) -> list[Step]:
+    return [step for step in steps if step.verdict.action is action]
+
+
+def _verdict(action: Action, text: str, ede: int, directive: str | None, list_name: str) -> Verdict:
+    if action is not Action.BLOCK:
+        return Verdict(action, directive, list_name)
+    return Verdict(action, directive, list_name, ede=ede, text=_cut(text))
+
+
+def _cut(text: str) -> str:
+    return text.encode()[:MAX_TEXT].decode(errors="ignore")
+
+
+def _stage(directive: Mapping[str, Any], at: datetime) -> tuple[Action, str] | None:
+    """What a directive does at an instant: nothing, a warning while it is announced, or its action in force."""
+
+    def instant(field: str) -> datetime | None:
+        return datetime.fromisoformat(directive[field]) if directive[field] else None
+
+    announced, since, until = instant("announce-from"), instant("effective-from"), instant("effective-until")
+    if until and at >= until:
+        return None
+    if since and at >= since:
+        return Action(directive["action"]), f"in force since {directive['effective-from']}"
+    if announced and at >= announced:
+        return Action.WARN, f"announced for {directive['effective-from']}"
+    return None
