@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from sinkhole import names
-from sinkhole.rules import DECIDING, Kind, Scope
+from sinkhole.rules import DECIDING, Kind, Rule, Scope
 
 #: Keys of one kind, sorted or not, as a reader and a guard leave them.
 Keys = Mapping[Kind, list[bytes]]
@@ -99,4 +99,22 @@ def resolve(masks: Mapping[bytes, int]) -> Resolved:
         if below != reach:
             above.append((top, reach))
             top, reach = key, below
+    return Resolved(keys, codes)
+
+
+def resolve_nearest(rules: Iterable[Rule]) -> Resolved:
+    """What each name comes to when the most specific rule decides, and at one name an exact rule over a tree."""
+    stated: dict[bytes, dict[Scope, bool]] = {}
+    for rule in sorted(rules, key=lambda rule: rule.kind.scope, reverse=True):
+        sides = stated.setdefault(names.key(rule.name.encode()), {})
+        sides.update((side, not rule.kind.allow) for side in (Scope.EXACT, Scope.SUBDOMAINS) if side & rule.kind.scope)
+    keys, codes = sorted(stated), bytearray()
+    above: list[tuple[bytes, bool]] = [(b"", False)]
+    for key in keys:
+        while not key.startswith(above[-1][0]):
+            above.pop()
+        inherited = above[-1][1]
+        exact, below = (stated[key].get(side, inherited) for side in (Scope.EXACT, Scope.SUBDOMAINS))
+        codes.append(exact * Code.EXACT | below * Code.BELOW | inherited * Code.INHERITED)
+        above.append((key, below))
     return Resolved(keys, codes)

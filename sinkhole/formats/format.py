@@ -25,7 +25,7 @@ class Header(NamedTuple):
     notes: Sequence[str] = ()
 
     def fields(self, syntax: str, entries: int) -> list[tuple[str, str]]:
-        """(field, value) in the order and the words that list consumers look for."""
+        """(field, value) in the order and the words that list consumers look for, each value on one line."""
         pairs = [
             ("Title", self.title),
             ("Description", self.description),
@@ -38,7 +38,7 @@ class Header(NamedTuple):
             ("Number of entries", str(entries)),
             *(("Note", note) for note in self.notes),
         ]
-        return [(name, value) for name, value in pairs if value]
+        return [(name, text) for name, value in pairs if (text := " ".join(value.split()))]
 
 
 def comments(header: Header, sign: str, syntax: str, entries: int) -> bytes:
@@ -51,7 +51,8 @@ class Format(NamedTuple):
 
     ``lines`` maps each kind of rule that the format can state to a template for the name. ``nested`` formats let the
     most specific rule win (DNS wildcards); in the others an exception beats every block, as in AdGuard's engine.
-    ``max_name`` is the longest name it may hold. ``start`` writes what stands between the header and the rules.
+    ``max_name`` is the longest name it may hold. ``start`` writes what stands between the header and the rules;
+    ``context`` is what a line of a text needs before it to read as it does there.
     """
 
     name: str
@@ -63,3 +64,4 @@ class Format(NamedTuple):
     nested: bool = False
     max_name: int = 253
     start: Callable[[Header], bytes] = lambda header: b""
+    context: Callable[[bytes], bytes] = lambda text: b""

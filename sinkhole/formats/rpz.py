@@ -1,8 +1,8 @@
 """Response policy zones: QNAME triggers with the NXDOMAIN, NODATA, DROP and PASSTHRU actions.
 
 Source: https://datatracker.ietf.org/doc/html/draft-vixie-dnsop-dns-rpz-00 (sections 3 and 4). Owners are relative
-to the zone. Inside a zone the most specific owner wins; a block below a pass-through is therefore read at a higher rank, so
-that it still wins over it in a list where exceptions beat blocks.
+to the zone. Inside a zone the most specific owner wins; a block below a pass-through is therefore read at a higher
+rank, so that it still wins over it in a list where exceptions beat blocks.
 """
 
 from __future__ import annotations
@@ -41,11 +41,20 @@ _SINKS = frozenset({"0.0.0.0", "127.0.0.1", "::", "::1"})
 
 def read(text: bytes) -> Parsed:
     """The rules of a policy zone; a zone that changes its ``$ORIGIN`` on the way is read record by record."""
-    origins = _ORIGIN.findall(text)
-    zone = (origins or _SOA.findall(text) or [b""])[0].decode("latin-1").lower().strip(".")
-    parsed = read_lines(text, _BULKS if len(origins) < 2 else (), _Zone(zone).read_line)
+    bulks = _BULKS if len(_ORIGIN.findall(text)) < 2 else ()
+    parsed = read_lines(text, bulks, _Zone(_zone(text)).read_line)
     _nest(parsed)
     return parsed
+
+
+def _zone(text: bytes) -> str:
+    found = _ORIGIN.search(text) or _SOA.search(text)
+    return found[1].decode("latin-1").lower().strip(".") if found else ""
+
+
+def _context(text: bytes) -> bytes:
+    zone = _zone(text)
+    return f"$ORIGIN {zone}.\n".encode() if zone else b""
 
 
 class _Zone:
@@ -156,4 +165,5 @@ FORMAT = Format(
     nested=True,
     max_name=200,  # leaves 53 octets for the name of the zone it is loaded into (RFC 1035 2.3.4: 255 in all)
     start=_start,
+    context=_context,
 )

@@ -112,13 +112,13 @@ class Policy:
                 return step.verdict._replace(rule=hit.rule)
         return FORWARD
 
-    def trace(self, profile: int, key: bytes) -> list[tuple[Step, Hit]]:
-        """Every step that applies to a name, in order of precedence; the first one decides."""
+    def trace(self, profile: int, key: bytes) -> list[tuple[Step, Hit | None]]:
+        """Every step of a profile in order of precedence, with its entry for a name; the first that has one decides."""
         hits = self.hits(key)
         _, steps, allowed, allows = self._profiles[profile]
         first = steps if allows.isdisjoint(hits) else allowed
         order = [*first, *(step for step in steps if step not in first)]
-        return [(step, hits[step.list]) for step in order if step.list in hits]
+        return [(step, hits.get(step.list)) for step in order]
 
     def hits(self, key: bytes) -> dict[int, Hit]:
         """List number -> deciding entry, of the lists that the name is on. The most specific entry decides."""
@@ -172,10 +172,10 @@ class Policy:
             yield Step(self._numbers[name], verdict, "protected name: this is its one right answer")
 
     def _directives(self, entries: Sequence[Mapping[str, Any]]) -> Iterator[Step]:
-        named = dict.fromkeys(name for entry in entries for name in entry["directives"])
-        for name in named:
+        named = dict.fromkeys((name, entry["action"]) for entry in entries for name in entry["directives"])
+        for name, action in named:
             directive = self.bundle.policy["directives"][name]
-            if stage := _stage(directive, self.at):
+            if stage := _stage(directive, action, self.at):
                 action, why = stage
                 message = directive["message"].get("en") or directive["title"]
                 for list_name in directive["lists"]:
@@ -186,7 +186,7 @@ class Policy:
         allowing = frozenset(self.bundle.policy["allow-lists"])
         for entry in entries:
             for name in entry["lists"]:
-                action = Action.ALLOW if name in allowing else Action(entry["action"])
+                action = Action.ALLOW if name in allowing else Action(entry["action"] or "block")
                 verdict = _verdict(action, f"list {name}", EDE_BLOCKED, None, name)
                 yield Step(self._numbers[name], verdict, f"list {name}, by policy for {', '.join(entry['groups'])}")
 
@@ -205,8 +205,11 @@ def _cut(text: str) -> str:
     return text.encode()[:MAX_TEXT].decode(errors="ignore")
 
 
-def _stage(directive: Mapping[str, Any], at: datetime) -> tuple[Action, str] | None:
-    """What a directive does at an instant: nothing, a warning while it is announced, or its action in force."""
+def _stage(directive: Mapping[str, Any], action: str | None, at: datetime) -> tuple[Action, str] | None:
+    """What a directive does at an instant: nothing, a warning while it is announced, or its action in force.
+
+    A policy entry's ``action`` takes the place of the directive's own.
+    """
 
     def instant(field: str) -> datetime | None:
         return datetime.fromisoformat(directive[field]) if directive[field] else None
@@ -215,7 +218,7 @@ def _stage(directive: Mapping[str, Any], at: datetime) -> tuple[Action, str] | N
     if until and at >= until:
         return None
     if since and at >= since:
-        return Action(directive["action"]), f"in force since {directive['effective-from']}"
+        return Action(action or directive["action"]), f"in force since {directive['effective-from']}"
     if announced and at >= announced:
         return Action.WARN, f"announced for {directive['effective-from']}"
     return None

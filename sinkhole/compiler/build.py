@@ -1,0 +1,186 @@
+"""A whole build: fetch what the plan needs, compile every list, and put a new bundle in the place of the old one.
+
+The order is the one promise: nothing that is in use changes before everything new is complete. A feed that fails leaves
+its last good copy in use; a guard that refuses leaves the bundle in use.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import NamedTuple
+
+from sinkhole import __version__, bundle
+from sinkhole.compiler.blocklist import Code
+from sinkhole.compiler.compile import Compiled, SourceReport, Text, compile_list, own_rules
+from sinkhole.compiler.plan import ListPlan, Plan, SourcePlan
+from sinkhole.errors import FeedError, GuardError
+from sinkhole.feeds.store import Copy, Fetcher, Store
+from sinkhole.files import swap_link
+
+#: How many bundles stay for a look back.
+KEEP = 5
+
+#: Called with what is being done, how far it is, and of how much (None: unknown).
+Progress = Callable[[str, int, int | None], None]
+
+
+def quiet(what: str, done: int, total: int | None) -> None:
+    """The :data:`Progress` that shows nothing."""
+
+
+class Feed(NamedTuple):
+    """A source and its copy, or why there is none. ``failed`` covers a copy that could not be renewed."""
+
+    source: SourcePlan
+    copy: Copy | None
+    error: str | None
+
+    @property
+    def failed(self) -> bool:
+        return self.copy is None or self.copy.stale
+
+
+class Built(NamedTuple):
+    """A finished build. ``accepted`` are the refusals that were overridden; ``changed``: the bundle is a new one."""
+
+    path: Path
+    lists: tuple[Compiled, ...]
+    feeds: tuple[Feed, ...]
+    accepted: tuple[str, ...]
+    changed: bool
+
+    @property
+    def stale(self) -> list[Feed]:
+        return [feed for feed in self.feeds if feed.failed]
+
+
+def feeds(
+    plan: Plan, store: Store, *, fetcher: Fetcher | None, now: datetime, progress: Progress = quiet
+) -> list[Feed]:
+    """The copy of every source, renewed by ``fetcher`` first; without one the last good copies count as they are."""
+    locations = [source.location for source in plan.sources]
+    if fetcher:
+        found = store.update(locations, fetcher=fetcher, now=now, progress=progress)
+    else:
+        found = {location: _last(store, location, now) for location in locations}
+    return [_feed(source, found[source.location]) for source in plan.sources]
+
+
+def _last(store: Store, location: str, now: datetime) -> Copy | FeedError:
+    return store.latest(location, now) or FeedError("no copy yet")
+
+
+def _feed(source: SourcePlan, found: Copy | FeedError) -> Feed:
+    return Feed(source, None, str(found)) if isinstance(found, FeedError) else Feed(source, found, found.error)
+
+
+def compile_lists(
+    plan: Plan, feeds: Iterable[Feed], lists: Iterable[ListPlan], progress: Progress = quiet
+) -> tuple[Compiled, ...]:
+    """Compile ``lists`` from the copies there are."""
+    copies = {feed.source.location: feed.copy for feed in feeds if feed.copy}
+
+    def text(source: SourcePlan) -> Text | None:
+        copy = copies.get(source.location)
+        return Text(copy.path.read_bytes(), copy.sha256) if copy else None
+
+    lists = list(lists)
+    compiled = []
+    for at, entry in enumerate(lists):
+        progress("compile", at, len(lists))
+        compiled.append(compile_list(entry, text, plan.fence))
+    progress("compile", len(lists), len(lists))
+    return tuple(compiled)
+
+
+def refusals(lists: Iterable[Compiled]) -> list[str]:
+    """What the guards refuse, in sentences; none when all is well."""
+    return [
+        f"{report.source.id}: {report.rules} rules, fewer than its min-rules {report.source.min_rules}"
+        for compiled in lists
+        for report in compiled.reports
+        if report.rules < report.source.min_rules
+    ]
+
+
+def build(
+    plan: Plan,
+    feeds: Iterable[Feed],
+    directory: Path,
+    *,
+    accept: bool = False,
+    keep: bool = True,
+    progress: Progress = quiet,
+) -> Built:
+    """Compile ``plan`` into a bundle below ``directory`` and make it the current one; not ``keep``: only say what would be.
+
+    Raises :class:`~sinkhole.errors.GuardError` when a guard refuses and ``accept`` does not override it.
+    """
+    feeds = tuple(feeds)
+    lists = compile_lists(plan, feeds, plan.lists, progress)
+    refused = refusals(lists)
+    if refused and not accept:
+        raise GuardError("\n".join([*refused, "nothing was changed; --accept-change accepts it"]))
+    before = bundle.current(directory)
+    if keep:
+        progress("bundle", 0, None)
+        path = _write(plan, lists, refused, {feed.copy for feed in feeds if feed.copy}, directory)
+        swap_link(directory / bundle.CURRENT, path.name)
+        bundle.prune(directory, KEEP)
+        progress("bundle", 1, 1)
+    else:
+        path = before or directory
+    return Built(path, lists, feeds, tuple(refused), path != before)
+
+
+def _write(plan: Plan, lists: Iterable[Compiled], accepted: list[str], copies: Iterable[Copy], directory: Path) -> Path:
+    index = bundle.Index()
+    for number, compiled in enumerate(lists):
+        codes: dict[int, list[bytes]] = {}
+        for key, code in compiled.resolved.entries():
+            codes.setdefault(code & ~Code.INHERITED, []).append(key)
+        index.add(number, codes)
+    manifest = {"tool": __version__, "lists": [describe(compiled) for compiled in lists], "accepted": accepted}
+    return bundle.write(
+        directory,
+        index,
+        manifest=manifest,
+        policy=plan.policy,
+        own=own_rules(plan.lists),
+        texts=[bundle.Text(copy.path, copy.sha256) for copy in copies],
+    )
+
+
+def describe(compiled: Compiled) -> Mapping[str, object]:
+    """One list as the manifest keeps it."""
+    plan = compiled.plan
+    return {
+        "id": plan.id,
+        "title": plan.title,
+        "description": plan.description,
+        "homepage": plan.homepage,
+        "license": plan.license,
+        "updated": plan.updated,
+        "type": "allow" if plan.allows else "block",
+        "entries": sum(1 for _ in compiled.resolved.entries()),
+        "own": len(plan.own),
+        "version": version(compiled),
+        "sources": [report.data() for report in compiled.reports],
+    }
+
+
+def version(compiled: Compiled) -> str:
+    """Twelve hex digits that change exactly when what the list says changes."""
+    digest = hashlib.sha256()
+    for part in (b"\n".join(compiled.resolved.keys), bytes(compiled.resolved.codes), *sorted(compiled.hosts)):
+        digest.update(len(part).to_bytes(8, "big"))
+        digest.update(part)
+    return digest.hexdigest()[:12]
+
+
+def reports(lists: Iterable[Compiled]) -> list[SourceReport]:
+    """The reports of all sources, each once."""
+    return list({report.source.location: report for compiled in lists for report in compiled.reports}.values())

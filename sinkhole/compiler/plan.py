@@ -1,0 +1,241 @@
+"""What to compile, as plain data: the configuration and the catalogue with every reference followed.
+
+A plan names its lists (each with its sources and its own rules), the policy that the bundle carries, and the fence
+around feeds. Nothing after this step knows a configuration key.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from sinkhole.catalogue.loader import Catalogue
+from sinkhole.catalogue.model import Directive, ListSource, ListSpec, ServiceRef
+from sinkhole.compiler.guard import Fence, fence
+from sinkhole.config import Config
+from sinkhole.feeds.fetch import shown
+from sinkhole.policy.policy import INTERNAL, OPERATOR_ALLOW, OPERATOR_BLOCK
+from sinkhole.rules import Kind, Rank, Rule, Scope
+
+
+class SourcePlan(NamedTuple):
+    """One text of rules. ``location`` is a URL or a path; ``id`` is how people know it."""
+
+    id: str
+    location: str
+    format: str = "auto"
+    subdomains: bool = False
+    min_rules: int = 0
+    title: str = ""
+    license: str = ""
+    homepage: str = ""
+
+
+class Own(NamedTuple):
+    """A rule of the catalogue or the configuration, and the line that states it."""
+
+    rule: Rule
+    source: str
+    file: str
+    line: int
+    text: str
+
+
+class ListPlan(NamedTuple):
+    """One list: what is known of it, and what it is made of.
+
+    ``updated`` is a date (``2026-11-22``) or empty. ``allows``: its names are allowed on all lists. ``nearest``: the most
+    specific of its own rules decides, instead of the strongest.
+    """
+
+    id: str
+    title: str = ""
+    description: str = ""
+    homepage: str = ""
+    license: str = ""
+    updated: str = ""
+    allows: bool = False
+    nearest: bool = False
+    sources: tuple[SourcePlan, ...] = ()
+    own: tuple[Own, ...] = ()
+    hosts: tuple[str, ...] = ()
+
+
+class Plan(NamedTuple):
+    """``policy`` is the bundle's ``policy.json``; ``lists`` begin with the internal ones, which are never exported."""
+
+    lists: tuple[ListPlan, ...]
+    policy: dict[str, Any]
+    fence: Fence
+
+    @property
+    def sources(self) -> list[SourcePlan]:
+        """Every source once, in the order of the lists."""
+        return list({source.location: source for entry in self.lists for source in entry.sources}.values())
+
+
+def make(config: Config, catalogue: Catalogue) -> Plan:
+    """The plan of a configuration: the lists that its policy, its directives and its exports name, and its own."""
+    planner = _Planner(config, catalogue)
+    specs = config.all_lists(catalogue)
+    directives = {id: _directive(catalogue.directives[id]) for entry in config.policy for id in entry.directives}
+    services = {ref for id in directives for ref in catalogue.directives[id].services}
+    named = [
+        *(id for entry in config.policy for id in entry.lists),
+        *(id for name in directives for id in catalogue.directives[name].lists),
+        *config.exports.lists,
+        *config.lists,
+    ]
+    lists = (
+        *planner.internal(),
+        *(planner.service(ref) for ref in sorted(services)),
+        *(planner.list(specs[id]) for id in sorted(set(named))),
+    )
+    policy = {
+        "groups": {id: sorted(map(str, group.clients)) for id, group in sorted(config.groups.items())},
+        "directives": directives,
+        "entries": [
+            {
+                "groups": list(entry.groups),
+                "directives": list(entry.directives),
+                "lists": list(entry.lists),
+                "action": entry.action and entry.action.value,
+            }
+            for entry in config.policy
+        ],
+        "allow-lists": [entry.id for entry in lists if entry.allows],
+    }
+    return Plan(
+        lists, policy, fence((never.name for never in catalogue.never), (entry.name for entry in catalogue.protected))
+    )
+
+
+def _directive(directive: Directive) -> dict[str, Any]:
+    """A directive as the resolver needs it; its services are lists of their own."""
+
+    def instant(name: str) -> str | None:
+        at = getattr(directive, name)
+        return at.isoformat() if at else None
+
+    return {
+        "title": directive.title,
+        "authority": directive.authority,
+        "kind": directive.kind,
+        "ede": directive.ede,
+        "action": directive.action.value,
+        "lists": [*map(_service_list, directive.services), *directive.lists],
+        "announce-from": instant("announce_from"),
+        "effective-from": instant("effective_from"),
+        "review-at": instant("review_at"),
+        "effective-until": instant("effective_until"),
+        "message": dict(directive.message),
+        "contact": directive.contact,
+    }
+
+
+def _service_list(ref: ServiceRef) -> str:
+    return f"service:{ref}"
+
+
+@dataclass(frozen=True)
+class _Planner:
+    config: Config
+    catalogue: Catalogue
+
+    def internal(self) -> Iterator[ListPlan]:
+        """The operator's own names, most specific first to decide, and the protected names with their answers."""
+        own = {
+            OPERATOR_ALLOW: (("allow", self.config.allow, False), ("block", self.config.block, True)),
+            OPERATOR_BLOCK: (("block", self.config.block, False), ("allow", self.config.allow, True)),
+        }
+        for id in INTERNAL:
+            if id in own:
+                rules = (self._targets(key, targets, hole) for key, targets, hole in own[id])
+                yield ListPlan(id, nearest=True, own=tuple(rule for found in rules for rule in found))
+            else:
+                answers = (entry for entry in self.catalogue.protected if entry.answer == id.removeprefix("="))
+                yield ListPlan(id, own=tuple(self._protected(entry.name) for entry in answers))
+
+    def _targets(self, key: str, targets: Iterable[Any], hole: bool) -> Iterator[Own]:
+        for index, target in enumerate(targets):
+            rule = Rule(target.name, Kind(target.scope, hole, Rank.OWN))
+            yield Own(rule, f"the operator's {key} names", *self.config.where(key, index), f"{key}: {target}")
+
+    def _protected(self, name: str) -> Own:
+        return Own(
+            Rule(name, Kind(Scope.EXACT, rank=Rank.OWN)), "protected names", *self._place("protected", name), name
+        )
+
+    def service(self, ref: ServiceRef) -> ListPlan:
+        """The list of a service that a directive names."""
+        service = self.catalogue.services[ref.service]
+        return ListPlan(
+            _service_list(ref),
+            service.title,
+            own=tuple(self._service_rules(ref)),
+            hosts=tuple(self._hosts(ref)),
+        )
+
+    def list(self, spec: ListSpec) -> ListPlan:
+        allows = spec.type == "allow"
+        own = [
+            *(rule for ref in spec.services for rule in self._service_rules(ref)),
+            *self._names(spec, "block", allows),
+            *self._names(spec, "allow", not allows),
+        ]
+        if spec.canary:
+            rule = Rule(spec.canary, Kind(Scope.EXACT, rank=Rank.OWN))
+            own.append(Own(rule, "canary", *self._where(spec.id, "canary"), f"canary: {spec.canary}"))
+        return ListPlan(
+            spec.id,
+            spec.title or spec.id,
+            spec.description or "",
+            spec.homepage or "",
+            spec.license or "",
+            spec.updated.isoformat() if spec.updated else "",
+            allows,
+            sources=tuple(map(self._source, spec.sources)),
+            own=tuple(own),
+            hosts=tuple(host for ref in spec.services for host in self._hosts(ref)),
+        )
+
+    def _names(self, spec: ListSpec, key: str, hole: bool) -> Iterator[Own]:
+        """The own names of a list; ``hole``: they are taken out of it."""
+        for index, target in enumerate(getattr(spec, key)):
+            rule = Rule(target.name, Kind(target.scope, hole, Rank.OWN))
+            yield Own(rule, f"{key} names of the list", *self._where(spec.id, key, index), f"{key}: {target}")
+
+    def _service_rules(self, ref: ServiceRef) -> Iterator[Own]:
+        tiers = self.catalogue.services[ref.service].tiers
+        for tier in ref.tiers:
+            for index, entry in enumerate(tiers.get(tier, ())):
+                rule = Rule(entry.name, Kind(entry.scope, rank=Rank.OWN))
+                place = self._place("service", ref.service, "tiers", tier, index)
+                yield Own(rule, f"service {ref.service}, tier {tier}", *place, f"{entry.scope.label} {entry.name}")
+
+    def _hosts(self, ref: ServiceRef) -> Iterator[str]:
+        tiers = self.catalogue.services[ref.service].tiers
+        return (host for tier in ref.tiers for entry in tiers.get(tier, ()) for host in entry.hosts)
+
+    def _source(self, source: ListSource) -> SourcePlan:
+        if source.source is not None:
+            known = self.catalogue.sources[source.source]
+            return SourcePlan(
+                known.id, known.url, known.format, known.subdomains, known.min_rules,
+                known.title, known.license, known.homepage,
+            )  # fmt: skip
+        location = str(source.url or source.path)
+        return SourcePlan(
+            shown(source.url) if source.url else location, location, source.format, source.subdomains, source.min_rules,
+            source.title or "", source.license or "",
+        )  # fmt: skip
+
+    def _where(self, list_id: str, *path: str | int) -> tuple[str, int]:
+        if list_id in self.config.lists:
+            return self.config.where("lists", list_id, *path)
+        return self._place("list", list_id, *path)
+
+    def _place(self, kind: str, id: str, *path: str | int) -> tuple[str, int]:
+        file, line = self.catalogue.where(kind, id, *path)
+        return f"feeds/{file}", line

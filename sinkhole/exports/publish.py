@@ -1,0 +1,120 @@
+"""Publish lists as files: ``<dir>/<format>/<list>.<suffix>`` and ``<dir>/index.json``.
+
+The same lists give the same bytes: no clock is read, a header says when the list's own content changed. Every file is
+replaced in one step, an unchanged one is left alone, and one whose list is gone is removed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from sinkhole.compiler.build import version
+from sinkhole.compiler.compile import Compiled
+from sinkhole.errors import SinkholeError
+from sinkhole.exports.fit import Fitted, Loss, fit
+from sinkhole.exports.render import render
+from sinkhole.files import write_atomic
+from sinkhole.formats.format import Format, Header
+
+INDEX = "index.json"
+_EXPIRES = "1 day"
+_SERIAL = re.compile(rb"^@ SOA \S+ \S+ (\d+) ", re.M)
+#: How much of a file holds its header, in octets.
+_HEAD = 65536
+
+
+class Published(NamedTuple):
+    """One file as ``index.json`` lists it."""
+
+    list: str
+    format: str
+    path: str
+    bytes: int
+    rules: int
+    sha256: str
+    version: str
+    loss: Loss
+
+    def data(self) -> dict[str, Any]:
+        return {**self._asdict(), "loss": self.loss.data()}
+
+
+def publish(directory: Path, lists: Iterable[Compiled], formats: Iterable[Format]) -> list[Published]:
+    """Write every list in every format; returns what is there now, sorted by path."""
+    formats = list(formats)
+    published = []
+    for compiled in lists:
+        for format in formats:
+            published.append(_publish(directory, compiled, format))
+    published.sort(key=lambda file: file.path)
+    _remove_old(directory, {file.path for file in published})
+    text = json.dumps({"exports": [file.data() for file in published]}, ensure_ascii=False, indent=1) + "\n"
+    write_atomic(directory / INDEX, text.encode())
+    return published
+
+
+def _publish(directory: Path, compiled: Compiled, format: Format) -> Published:
+    path = f"{format.name}/{compiled.plan.id}.{format.suffix}"
+    fitted, pieces = export(compiled, format, previous=directory / path)
+    body = b"".join(pieces)
+    write_atomic(directory / path, body)
+    digest = hashlib.sha256(body).hexdigest()
+    rules = len(fitted.statements)
+    return Published(compiled.plan.id, format.name, path, len(body), rules, digest, version(compiled), fitted.loss)
+
+
+def export(compiled: Compiled, format: Format, previous: Path | None = None) -> tuple[Fitted, Iterable[bytes]]:
+    """One list in one format: what it states, and the pieces of the file.
+
+    The serial of a zone follows from the list's date, and passes that of ``previous`` when the content differs from it.
+    """
+    fitted = fit(compiled.resolved, compiled.hosts, format)
+    header = _header(compiled)
+    head = _read_head(previous) if previous else b""
+    if (found := _SERIAL.search(head)) and (serial := int(found[1])) >= header.serial:
+        same = f"Version: {header.version}\n".encode() in head
+        header = header._replace(serial=serial if same else serial + 1)
+    return fitted, render(fitted, format, header)
+
+
+def _read_head(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(_HEAD)
+    except FileNotFoundError:
+        return b""
+    except OSError as error:
+        raise SinkholeError(f"cannot read {path}: {error.strerror}") from error
+
+
+def _header(compiled: Compiled) -> Header:
+    plan = compiled.plan
+    sources = [report.source for report in compiled.reports]
+    licenses = dict.fromkeys([plan.license, *(source.license for source in sources)])
+    return Header(
+        title=plan.title or plan.id,
+        description=plan.description,
+        homepage=plan.homepage,
+        license=", ".join(filter(None, licenses)),
+        expires=_EXPIRES,
+        modified=plan.updated,
+        version=version(compiled),
+        serial=int(plan.updated.replace("-", "") + "00") if plan.updated else 1,
+        notes=[f"{source.title or source.id}: {source.homepage}" for source in sources if source.homepage],
+    )
+
+
+def _remove_old(directory: Path, paths: set[str]) -> None:
+    """Remove what the last index lists and this one does not; nothing else in the directory is ours to touch."""
+    try:
+        listed = [entry["path"] for entry in json.loads((directory / INDEX).read_bytes())["exports"]]
+    except (OSError, ValueError, KeyError, TypeError):
+        return
+    for path in listed:
+        if isinstance(path, str) and path not in paths and re.fullmatch(r"[a-z0-9-]+/[\w.-]+", path):
+            (directory / path).unlink(missing_ok=True)
