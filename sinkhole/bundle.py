@@ -24,7 +24,7 @@ import shutil
 import sys
 import tempfile
 from array import array
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
@@ -179,6 +179,10 @@ class Bundle:
         """(matching key, its attribute) of every key that is ``key`` or an ancestor of it, shortest first."""
         trie = self._trie
         return [(found, self._attributes[self._numbers[trie[found]]]) for found in trie.prefixes(key)]
+
+    def items(self) -> Iterator[tuple[bytes, Attribute]]:
+        """(key, attribute) of every key."""
+        return ((key, self._attributes[self._numbers[number]]) for key, number in self._trie.items())
 
     def __len__(self) -> int:
         return int(self.manifest["keys"])

@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 
 class Problem(NamedTuple):
-    """One fault in a file: where (``line`` and ``column`` from 1, 0 when unknown), at which path, and what is allowed."""
+    """One fault in a file: where (``line`` and ``column`` from 1, 0: unknown), at which path, and what is allowed."""
 
     file: str
     line: int

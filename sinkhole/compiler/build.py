@@ -7,16 +7,17 @@ its last good copy in use; a guard that refuses leaves the bundle in use.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
 
 from sinkhole import __version__, bundle
 from sinkhole.compiler.blocklist import Code
-from sinkhole.compiler.compile import Compiled, SourceReport, Text, compile_list, own_rules
+from sinkhole.compiler.compile import Compiled, Text, compile_list, own_rules
 from sinkhole.compiler.plan import ListPlan, Plan, SourcePlan
 from sinkhole.errors import FeedError, GuardError
+from sinkhole.feeds.fetch import shown
 from sinkhole.feeds.store import Copy, Fetcher, Store
 from sinkhole.files import swap_link
 
@@ -58,19 +59,17 @@ class Built(NamedTuple):
 
 
 def feeds(
-    plan: Plan, store: Store, *, fetcher: Fetcher | None, now: datetime, progress: Progress = quiet
+    plan: Plan, store: Store, *, fetcher: Fetcher, offline: bool, now: datetime, progress: Progress = quiet
 ) -> list[Feed]:
-    """The copy of every source, renewed by ``fetcher`` first; without one the last good copies count as they are."""
-    locations = [source.location for source in plan.sources]
-    if fetcher:
-        found = store.update(locations, fetcher=fetcher, now=now, progress=progress)
-    else:
-        found = {location: _last(store, location, now) for location in locations}
+    """The copy of every source, renewed by ``fetcher`` first; ``offline``: only files are, and the last good copies of
+    URLs count as they are."""
+    remote = [source.location for source in plan.sources if offline and "://" in source.location]
+    found = {
+        location: store.latest(location, now) or FeedError(f"{shown(location)}: no copy yet") for location in remote
+    }
+    renewed = [source.location for source in plan.sources if source.location not in found]
+    found |= store.update(renewed, fetcher=fetcher, now=now, progress=progress)
     return [_feed(source, found[source.location]) for source in plan.sources]
-
-
-def _last(store: Store, location: str, now: datetime) -> Copy | FeedError:
-    return store.latest(location, now) or FeedError("no copy yet")
 
 
 def _feed(source: SourcePlan, found: Copy | FeedError) -> Feed:
@@ -78,7 +77,7 @@ def _feed(source: SourcePlan, found: Copy | FeedError) -> Feed:
 
 
 def compile_lists(
-    plan: Plan, feeds: Iterable[Feed], lists: Iterable[ListPlan], progress: Progress = quiet
+    plan: Plan, lists: Sequence[ListPlan], feeds: Iterable[Feed], progress: Progress = quiet
 ) -> tuple[Compiled, ...]:
     """Compile ``lists`` from the copies there are."""
     copies = {feed.source.location: feed.copy for feed in feeds if feed.copy}
@@ -87,7 +86,6 @@ def compile_lists(
         copy = copies.get(source.location)
         return Text(copy.path.read_bytes(), copy.sha256) if copy else None
 
-    lists = list(lists)
     compiled = []
     for at, entry in enumerate(lists):
         progress("compile", at, len(lists))
@@ -115,19 +113,19 @@ def build(
     keep: bool = True,
     progress: Progress = quiet,
 ) -> Built:
-    """Compile ``plan`` into a bundle below ``directory`` and make it the current one; not ``keep``: only say what would be.
+    """Compile ``plan`` into a bundle below ``directory`` and make it the current one; not ``keep``: change nothing.
 
     Raises :class:`~sinkhole.errors.GuardError` when a guard refuses and ``accept`` does not override it.
     """
     feeds = tuple(feeds)
-    lists = compile_lists(plan, feeds, plan.lists, progress)
+    lists = compile_lists(plan, plan.lists, feeds, progress)
     refused = refusals(lists)
     if refused and not accept:
         raise GuardError("\n".join([*refused, "nothing was changed; --accept-change accepts it"]))
     before = bundle.current(directory)
     if keep:
         progress("bundle", 0, None)
-        path = _write(plan, lists, refused, {feed.copy for feed in feeds if feed.copy}, directory)
+        path = _write(plan, lists, refused, feeds, directory)
         swap_link(directory / bundle.CURRENT, path.name)
         bundle.prune(directory, KEEP)
         progress("bundle", 1, 1)
@@ -136,22 +134,34 @@ def build(
     return Built(path, lists, feeds, tuple(refused), path != before)
 
 
-def _write(plan: Plan, lists: Iterable[Compiled], accepted: list[str], copies: Iterable[Copy], directory: Path) -> Path:
+def _write(plan: Plan, lists: Iterable[Compiled], accepted: list[str], feeds: Iterable[Feed], directory: Path) -> Path:
     index = bundle.Index()
     for number, compiled in enumerate(lists):
         codes: dict[int, list[bytes]] = {}
         for key, code in compiled.resolved.entries():
             codes.setdefault(code & ~Code.INHERITED, []).append(key)
         index.add(number, codes)
-    manifest = {"tool": __version__, "lists": [describe(compiled) for compiled in lists], "accepted": accepted}
+    manifest = {
+        "tool": __version__,
+        "inputs": inputs(plan, feeds),
+        "lists": [describe(compiled) for compiled in lists],
+        "accepted": accepted,
+    }
     return bundle.write(
         directory,
         index,
         manifest=manifest,
         policy=plan.policy,
         own=own_rules(plan.lists),
-        texts=[bundle.Text(copy.path, copy.sha256) for copy in copies],
+        texts=[bundle.Text(feed.copy.path, feed.copy.sha256) for feed in feeds if feed.copy],
     )
+
+
+def inputs(plan: Plan, feeds: Iterable[Feed]) -> str:
+    """A hash of all that a bundle is made of: an equal one means that there is nothing to build."""
+    copies = [(feed.source.location, feed.copy and feed.copy.sha256) for feed in feeds]
+    parts = (__version__, plan.lists, plan.fence.never, plan.fence.protected, plan.policy, copies)
+    return hashlib.sha256(repr(parts).encode()).hexdigest()
 
 
 def describe(compiled: Compiled) -> Mapping[str, object]:
@@ -179,8 +189,3 @@ def version(compiled: Compiled) -> str:
         digest.update(len(part).to_bytes(8, "big"))
         digest.update(part)
     return digest.hexdigest()[:12]
-
-
-def reports(lists: Iterable[Compiled]) -> list[SourceReport]:
-    """The reports of all sources, each once."""
-    return list({report.source.location: report for compiled in lists for report in compiled.reports}.values())

@@ -63,10 +63,9 @@ class Compiled(NamedTuple):
 def compile_list(plan: ListPlan, text: Callable[[SourcePlan], Text | None], fence: Fence) -> Compiled:
     """Compile one list; a source without any text yet is left out of ``reports``."""
     blocklist = Blocklist()
-    reports = []
-    for source in plan.sources:
-        if found := text(source):
-            reports.append(_merge(blocklist, source, found, plan.allows, fence))
+    reports = [
+        _merge(blocklist, source, found, plan.allows, fence) for source in plan.sources if (found := text(source))
+    ]
     if plan.nearest:
         return Compiled(plan, resolve_nearest(own.rule for own in plan.own), frozenset(), ())
     own: dict[Kind, list[bytes]] = {}

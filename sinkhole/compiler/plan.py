@@ -20,7 +20,10 @@ from sinkhole.rules import Kind, Rank, Rule, Scope
 
 
 class SourcePlan(NamedTuple):
-    """One text of rules. ``location`` is a URL or a path; ``id`` is how people know it."""
+    """One text of rules. ``location`` is a URL or a path; ``id`` is how people know it.
+
+    ``interval`` is in seconds. ``local``: the URL may lead to an address that is not public.
+    """
 
     id: str
     location: str
@@ -30,6 +33,8 @@ class SourcePlan(NamedTuple):
     title: str = ""
     license: str = ""
     homepage: str = ""
+    interval: float = 86400.0
+    local: bool = False
 
 
 class Own(NamedTuple):
@@ -45,7 +50,7 @@ class Own(NamedTuple):
 class ListPlan(NamedTuple):
     """One list: what is known of it, and what it is made of.
 
-    ``updated`` is a date (``2026-11-22``) or empty. ``allows``: its names are allowed on all lists. ``nearest``: the most
+    ``updated`` is a date or empty. ``allows``: its names are allowed on all lists. ``nearest``: the most
     specific of its own rules decides, instead of the strongest.
     """
 
@@ -106,9 +111,17 @@ def make(config: Config, catalogue: Catalogue) -> Plan:
         ],
         "allow-lists": [entry.id for entry in lists if entry.allows],
     }
-    return Plan(
-        lists, policy, fence((never.name for never in catalogue.never), (entry.name for entry in catalogue.protected))
-    )
+    return Plan(lists, policy, _fence(catalogue))
+
+
+def only(config: Config, catalogue: Catalogue, list_id: str) -> Plan:
+    """A plan of one list and no policy."""
+    spec = config.all_lists(catalogue)[list_id]
+    return Plan((_Planner(config, catalogue).list(spec),), {}, _fence(catalogue))
+
+
+def _fence(catalogue: Catalogue) -> Fence:
+    return fence((entry.name for entry in catalogue.never), (entry.name for entry in catalogue.protected))
 
 
 def _directive(directive: Directive) -> dict[str, Any]:
@@ -223,12 +236,12 @@ class _Planner:
             known = self.catalogue.sources[source.source]
             return SourcePlan(
                 known.id, known.url, known.format, known.subdomains, known.min_rules,
-                known.title, known.license, known.homepage,
+                known.title, known.license, known.homepage, float(known.interval),
             )  # fmt: skip
         location = str(source.url or source.path)
         return SourcePlan(
             shown(source.url) if source.url else location, location, source.format, source.subdomains, source.min_rules,
-            source.title or "", source.license or "",
+            source.title or "", source.license or "", local=source.local,
         )  # fmt: skip
 
     def _where(self, list_id: str, *path: str | int) -> tuple[str, int]:

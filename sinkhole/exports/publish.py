@@ -10,6 +10,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable
+from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -46,11 +47,7 @@ class Published(NamedTuple):
 
 def publish(directory: Path, lists: Iterable[Compiled], formats: Iterable[Format]) -> list[Published]:
     """Write every list in every format; returns what is there now, sorted by path."""
-    formats = list(formats)
-    published = []
-    for compiled in lists:
-        for format in formats:
-            published.append(_publish(directory, compiled, format))
+    published = [_publish(directory, compiled, format) for compiled, format in product(lists, formats)]
     published.sort(key=lambda file: file.path)
     _remove_old(directory, {file.path for file in published})
     text = json.dumps({"exports": [file.data() for file in published]}, ensure_ascii=False, indent=1) + "\n"

@@ -1,1 +1,1 @@
-"""TODO"""
+"""Feeds: lists fetched from elsewhere, checked to be lists, and kept as last good copies."""

@@ -24,7 +24,7 @@ _LABEL = frozenset(bytes((octet,)) for octet in b"abcdefghijklmnopqrstuvwxyz0123
 
 
 class Citation(NamedTuple):
-    """A line that states a rule for a name: in which source, and its text. ``hole``: it takes the name out of the list."""
+    """A line that states a rule for a name: in which source, and its text; ``hole``: it takes a name out."""
 
     source: str
     line: int

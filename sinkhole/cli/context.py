@@ -1,0 +1,95 @@
+"""What most commands start from: the catalogue, the configuration, and the places that the configuration names."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sinkhole import config as configuration
+from sinkhole.catalogue.loader import Catalogue
+from sinkhole.catalogue.loader import load as load_catalogue
+from sinkhole.cli.progress import Bars
+from sinkhole.compiler import build, plan
+from sinkhole.compiler.compile import Compiled
+from sinkhole.config import Config
+from sinkhole.errors import SinkholeError
+from sinkhole.feeds import fetch
+from sinkhole.feeds.store import Fetcher, Store
+
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option(
+        "-c", "--config", metavar="FILE", help="Configuration file. Default: none, everything at its default."
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+
+
+@dataclass(frozen=True)
+class Context:
+    """A configuration with its catalogue; ``now`` is the instant of this command."""
+
+    config: Config
+    catalogue: Catalogue
+    now: datetime
+
+    @cached_property
+    def plan(self) -> plan.Plan:
+        return plan.make(self.config, self.catalogue)
+
+    @property
+    def store(self) -> Store:
+        return Store(self.config.state_dir / "feeds")
+
+    @property
+    def bundles(self) -> Path:
+        return self.config.state_dir / "bundles"
+
+    @property
+    def exported(self) -> list[str]:
+        """The lists to export: those that the configuration names, else those of the policy."""
+        named = self.config.exports.lists or [id for entry in self.config.policy for id in entry.lists]
+        return list(dict.fromkeys(named))
+
+    def feeds(self, *, offline: bool, bars: Bars | None = None) -> list[build.Feed]:
+        return build.feeds(
+            self.plan,
+            self.store,
+            fetcher=_fetcher(self.plan),
+            offline=offline,
+            now=self.now,
+            progress=bars.update if bars else build.quiet,
+        )
+
+    def compile(self, id: str) -> Compiled:
+        """One list by its id, from the copies there are."""
+        spec = self.config.all_lists(self.catalogue).get(id)
+        if spec is None:
+            raise SinkholeError(
+                f"no list {id!r}; there are: {', '.join(sorted(self.config.all_lists(self.catalogue)))}"
+            )
+        wanted = plan.only(self.config, self.catalogue, id)
+        feeds = build.feeds(wanted, self.store, fetcher=_fetcher(wanted), offline=True, now=self.now)
+        for feed in feeds:
+            if feed.copy is None:
+                raise SinkholeError(f"{feed.error}; run `sinkhole build` first")
+        return build.compile_lists(wanted, wanted.lists, feeds)[0]
+
+
+def _fetcher(wanted: plan.Plan) -> Fetcher:
+    """Downloads, with the way to private addresses open for the sources that are marked as local."""
+    local = {source.location for source in wanted.sources if source.local}
+    return lambda location, validators, progress: fetch.load(
+        location, validators, progress, allow_local=location in local
+    )
+
+
+def load(path: Path | None) -> Context:
+    """The configuration in ``path`` (None: the defaults) with its catalogue; raises ConfigError with every problem."""
+    catalogue = load_catalogue()
+    return Context(configuration.load(path, catalogue), catalogue, datetime.now(UTC))

@@ -1,0 +1,142 @@
+"""``sinkhole explain``: why a name is answered as it is."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from ipaddress import ip_address
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Annotated, Any
+
+import typer
+from dnslib import CLASS, QTYPE, RCODE, DNSQuestion, DNSRecord
+
+from sinkhole import bundle
+from sinkhole.cli import context
+from sinkhole.compiler import build
+from sinkhole.errors import SinkholeError
+from sinkhole.names import BadName, key, parse_name
+from sinkhole.policy.explain import explain as explain_name
+from sinkhole.policy.policy import Policy
+from sinkhole.policy.verdict import Action, Verdict
+from sinkhole.resolver.answer import blocked, blocking, pack
+from sinkhole.resolver.message import read_query
+
+
+def explain(
+    names: Annotated[list[str] | None, typer.Argument(metavar="NAME...", help="Names to explain.")] = None,
+    stdin: Annotated[bool, typer.Option("--stdin", help="Read names from standard input, one a line.")] = False,
+    client: Annotated[str, typer.Option(metavar="IP", help="The address of the client who asks.")] = "127.0.0.1",
+    rtype: Annotated[str, typer.Option("--type", metavar="T", help="The type of record that is asked for.")] = "A",
+    at: Annotated[
+        str | None, typer.Option(metavar="TIME", help="At which instant, as in 2025-02-15T18:00+09:00. Default: now.")
+    ] = None,
+    config: context.ConfigOption = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")] = False,
+) -> None:
+    """Say why a name is answered as it is: which order, list, source, line and rule decided, and what lost.
+
+    Explained is the bundle in use; before the first build, what the configuration says now.
+
+    \b
+    sinkhole explain chat.deepseek.com
+    sinkhole explain --client 10.20.0.7 --at 2025-02-15T17:59+09:00 --json chat.deepseek.com
+    """
+    instant = _instant(at)
+    _check_client(client)
+    wanted = rtype.upper()
+    if QTYPE.reverse.get(wanted) is None:
+        raise typer.BadParameter(f"{rtype!r} is no record type; try A, AAAA or HTTPS", param_hint="--type")
+    given = [*(names or []), *((line.strip() for line in sys.stdin if line.strip()) if stdin else [])]
+    if not given:
+        raise typer.BadParameter("at least one is needed, or --stdin", param_hint="NAME")
+    ctx = context.load(config)
+    with _bundle(ctx) as opened:
+        policy = Policy(opened, instant or ctx.now)
+        for found in _explained(policy, given, client, wanted, ctx):
+            print(json.dumps(found, ensure_ascii=False) if as_json else _told(found))
+
+
+def _explained(
+    policy: Policy, names: Iterable[str], client: str, rtype: str, ctx: context.Context
+) -> Iterator[dict[str, Any]]:
+    how = ctx.config.blocking
+    answers = blocking(how.mode if isinstance(how.mode, str) else map(str, how.mode), how.ttl)
+    for text in names:
+        try:
+            name = parse_name(text, single=True)
+        except BadName as error:
+            raise SinkholeError(f"{text!r} is not a name: {error}") from error
+        found = explain_name(policy, name, client, rtype)
+        verdict = policy.decide(policy.profile(client), key(name.encode()))
+        found["answer"] = _answer(name, rtype, verdict, answers)
+        yield found
+
+
+def _answer(name: str, rtype: str, verdict: Verdict, how: Any) -> dict[str, Any] | None:
+    """What the client would receive when the name is not resolved: built by the resolver, read by dnslib."""
+    if verdict.action is not Action.BLOCK:
+        return None
+    question = DNSRecord(q=DNSQuestion(name, QTYPE.reverse[rtype], CLASS.IN)).pack()
+    query = read_query(question)
+    assert query
+    answer = DNSRecord.parse(pack(query, blocked(query.qtype, verdict, how)))
+    return {
+        "rcode": RCODE[answer.header.rcode],
+        "records": [f"{record.rname} {record.ttl} {QTYPE[record.rtype]} {record.rdata}" for record in answer.rr],
+        "ede": verdict.ede,
+        "text": verdict.text,
+    }
+
+
+def _told(found: dict[str, Any]) -> str:
+    """The explanation for people: the decision, the answer, then the chain."""
+    lines = [f"{found['name']} {found['type']} for {found['client']} ({', '.join(found['groups'])}): {found['action']}"]
+    if answer := found["answer"]:
+        lines.append(f"  answer   {answer['rcode']} {'; '.join(answer['records']) or 'no records'}")
+        lines.append(f"  error    EDE {answer['ede']}: {answer['text']}")
+    for link in found["chain"]:
+        mark = "decided" if link["won"] else "lost"
+        lines.append(f"  {mark:8} {link['rule']}, {link['because']}")
+        lines.append(f"           {link['source']}:{link['line']}: {link['text']}")
+    if not found["chain"]:
+        lines.append("  nothing applies; it is forwarded")
+    return "\n".join(lines)
+
+
+@contextmanager
+def _bundle(ctx: context.Context) -> Iterator[bundle.Bundle]:
+    """The bundle in use, or before the first build one that is made for this command alone."""
+    current = bundle.current(ctx.bundles)
+    feeds = ctx.feeds(offline=True)
+    if current:
+        opened = bundle.load(current)
+        if opened.manifest["inputs"] != build.inputs(ctx.plan, feeds):
+            print("sinkhole: the configuration or a source changed since the bundle in use was built", file=sys.stderr)
+        yield opened
+        return
+    with TemporaryDirectory(prefix="sinkhole-") as directory:
+        yield bundle.load(build.build(ctx.plan, feeds, Path(directory), accept=True).path)
+
+
+def _instant(text: str | None) -> datetime | None:
+    if text is None:
+        return None
+    try:
+        instant = datetime.fromisoformat(text)
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is no instant; write 2025-02-15T18:00+09:00", param_hint="--at") from None
+    if instant.tzinfo is None:
+        raise typer.BadParameter(f"{text!r} has no UTC offset; write {text}+09:00, or {text}Z", param_hint="--at")
+    return instant
+
+
+def _check_client(text: str) -> None:
+    try:
+        ip_address(text)
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is no IP address", param_hint="--client") from None

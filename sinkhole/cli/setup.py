@@ -1,0 +1,51 @@
+"""``sinkhole check``, ``init``, ``schema`` and ``version``."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sinkhole import __version__, config
+from sinkhole.cli import context
+from sinkhole.errors import SinkholeError
+
+
+def check(config: context.ConfigOption = None) -> None:
+    """Validate the configuration and the catalogue.
+
+    Every problem is printed at once, each with file, line, column, the path of the key, and what is allowed.
+    """
+    ctx = context.load(config)
+    lists = [entry for entry in ctx.plan.lists if not entry.id.startswith("=")]
+    print(
+        f"{config or 'the default configuration'} is valid: {len(lists)} lists, {len(ctx.plan.sources)} sources, "
+        f"{len(ctx.plan.policy['directives'])} directives, {len(ctx.config.groups)} groups"
+    )
+
+
+def init(
+    path: Annotated[Path, typer.Argument(metavar="[FILE]", help="The file to write.")] = Path("sinkhole.yaml"),
+) -> None:
+    """Write a commented configuration file to start from: every key, what it does, and its default."""
+    try:
+        with path.open("x", encoding="utf-8") as file:
+            file.write(config.commented_example())
+    except FileExistsError:
+        raise SinkholeError(f"{path} exists already; it was not touched") from None
+    except OSError as error:
+        raise SinkholeError(f"cannot write {path}: {error.strerror}") from error
+    print(f"wrote {path}; check it with: sinkhole check -c {path}", file=sys.stderr)
+
+
+def schema() -> None:
+    """Print the JSON Schema of the configuration file, for editors."""
+    print(json.dumps(config.schema(), indent=1, ensure_ascii=False))
+
+
+def version() -> None:
+    """Print the version."""
+    print(f"sinkhole {__version__}")

@@ -1,0 +1,194 @@
+"""The last good copy of every feed, kept so that no failure of a source takes a working list away.
+
+::
+
+    <directory>/<key>.json       one :class:`State` a source; the key is 16 hex digits of the SHA-256 of its location
+    <directory>/blobs/<sha256>   the text as ``sniff.decode`` leaves it, named by its content, never changed
+
+A location is a URL or the absolute path of a file. A blob is written before the state that names it, both atomically,
+so a crash leaves the old copy or the new one. Only a body that passes ``sniff.why_not_a_list`` replaces a copy. Nothing
+kept here holds the user name or password of a URL.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Collection, Iterable
+from concurrent.futures import CancelledError, ThreadPoolExecutor
+from datetime import datetime, timedelta
+from pathlib import Path
+from threading import Event
+from typing import NamedTuple
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
+
+from sinkhole.errors import FeedError
+from sinkhole.feeds.fetch import Fetched, NotModified, Progress, Validators, shown
+from sinkhole.feeds.sniff import decode, why_not_a_list
+from sinkhole.files import TEMPORARY, write_atomic
+
+#: After this long a feed is fetched without conditions, because servers do reuse an ETag for new content.
+UNCONDITIONAL = timedelta(days=7)
+
+#: What downloads, called with (location, validators, progress): ``fetch.load``, or it with its settings bound.
+Fetcher = Callable[[str, Validators, Progress], Fetched | NotModified]
+
+
+class State(BaseModel):
+    """What is remembered about one source; the JSON file with kebab-case keys. An empty ``sha256``: never fetched."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", alias_generator=lambda name: name.replace("_", "-"), populate_by_name=True
+    )
+
+    url: str
+    etag: str = ""
+    last_modified: str = ""
+    sha256: str = ""
+    bytes: int = 0
+    fetched_at: AwareDatetime | None = None
+    checked_at: AwareDatetime | None = None
+    error: str | None = None
+    since: AwareDatetime | None = None
+
+
+class Copy(NamedTuple):
+    """The last good copy of a source.
+
+    ``fetched_at`` is when its bytes arrived; ``age`` the seconds since the source last confirmed them. It is ``stale``
+    when the last attempt failed, and ``error`` says how.
+    """
+
+    path: Path
+    sha256: str
+    fetched_at: datetime
+    stale: bool
+    age: float
+    error: str | None
+
+
+class Store:
+    """The copies below ``directory``, made when first written. Who writes holds the lock of the state directory."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+
+    def state(self, location: str) -> State:
+        """What is known of a source, also of one that never worked. A damaged state file counts as none."""
+        try:
+            return State.model_validate_json(self._state_path(location).read_bytes())
+        except (OSError, ValidationError):
+            return State(url=shown(location))
+
+    def latest(self, location: str, now: datetime) -> Copy | None:
+        """The last good copy, its bytes just checked against their hash; ``None`` when missing or damaged."""
+        return self._copy(self.state(location), now)
+
+    def update(
+        self,
+        locations: Iterable[str],
+        *,
+        fetcher: Fetcher,
+        now: datetime,
+        jobs: int = 4,
+        progress: Callable[[str, int, int | None], None] = lambda location, received, total: None,
+    ) -> dict[str, Copy | FeedError]:
+        """Fetch every location, at most ``jobs`` at once: what can be used now, in the order given.
+
+        A failure gives the last good copy as ``stale``, or the ``FeedError`` when there is none. ``progress`` is called
+        with (location, bytes received, bytes expected or ``None``) from the threads that download. An interrupt ends
+        running downloads at their next read.
+        """
+        stop = Event()
+
+        def one(location: str) -> Copy | FeedError:
+            def report(received: int, total: int | None) -> None:
+                if stop.is_set():
+                    raise CancelledError
+                progress(location, received, total)
+
+            return self._update(location, fetcher, report, now)
+
+        order = list(dict.fromkeys(locations))
+        with ThreadPoolExecutor(max_workers=jobs, thread_name_prefix="feed") as pool:
+            try:
+                return dict(zip(order, pool.map(one, order), strict=True))
+            except BaseException:
+                stop.set()
+                pool.shutdown(cancel_futures=True)
+                raise
+
+    def prune(self, keep: Collection[str]) -> None:
+        """Remove every blob whose SHA-256 is not in ``keep``, the states that name one, and what a crash left."""
+        for path in self.directory.glob("*.json"):
+            try:
+                gone = State.model_validate_json(path.read_bytes()).sha256 not in {*keep, ""}
+            except ValidationError:
+                gone = True
+            if gone:
+                path.unlink()
+        for path in self._blobs.glob("*"):
+            if path.name not in keep:
+                path.unlink()
+        for path in self.directory.glob(f"{TEMPORARY}*"):
+            path.unlink()
+
+    @property
+    def _blobs(self) -> Path:
+        return self.directory / "blobs"
+
+    def _state_path(self, location: str) -> Path:
+        return self.directory / f"{hashlib.sha256(location.encode()).hexdigest()[:16]}.json"
+
+    def _copy(self, state: State, now: datetime) -> Copy | None:
+        if not (state.sha256 and state.fetched_at and state.checked_at):
+            return None
+        path = self._blobs / state.sha256
+        try:
+            with path.open("rb") as file:
+                if hashlib.file_digest(file, "sha256").hexdigest() != state.sha256:
+                    return None
+        except OSError:
+            return None
+        age = max(0.0, (now - state.checked_at).total_seconds())
+        return Copy(path, state.sha256, state.fetched_at, state.error is not None, age, state.error)
+
+    def _update(self, location: str, fetcher: Fetcher, progress: Progress, now: datetime) -> Copy | FeedError:
+        state = self.state(location)
+        copy = self._copy(state, now)
+        known = Validators()
+        if copy and now - copy.fetched_at < UNCONDITIONAL:
+            known = Validators(state.etag, state.last_modified)
+        try:
+            got = fetcher(location, known, progress)
+            if isinstance(got, NotModified):
+                new = state.model_copy(update={"checked_at": now, "error": None, "since": None})
+            else:
+                new = self._keep(location, got, now)
+        except FeedError as error:
+            since = state.since or now
+            self._write(location, state.model_copy(update={"error": str(error), "since": since}))
+            # A new error, because the traceback of this one keeps the body that was refused in memory.
+            return copy._replace(stale=True, error=str(error)) if copy else FeedError(str(error))
+        self._write(location, new)
+        kept = self._copy(new, now)
+        return kept or FeedError(f"{shown(location)}: the copy just written is damaged: check the disk")
+
+    def _keep(self, location: str, got: Fetched, now: datetime) -> State:
+        text = decode(got.data)
+        if why := why_not_a_list(text):
+            raise FeedError(f"{shown(location)}: {why}")
+        sha256 = hashlib.sha256(text).hexdigest()
+        write_atomic(self._blobs / sha256, text)
+        return State(
+            url=shown(location),
+            etag=got.validators.etag,
+            last_modified=got.validators.last_modified,
+            sha256=sha256,
+            bytes=len(text),
+            fetched_at=now,
+            checked_at=now,
+        )
+
+    def _write(self, location: str, state: State) -> None:
+        write_atomic(self._state_path(location), state.model_dump_json(by_alias=True, indent=2).encode() + b"\n")

@@ -1,0 +1,107 @@
+"""Files that are old or new and never in between: atomic writes, a swapped symlink, and the lock of one instance.
+
+A write goes to a temporary file in the same directory, is flushed to the disk, takes the final name by ``rename`` and
+the directory is flushed too, so a crash at any instant leaves the old content or the new one. What a crash can leave
+beside them is a file whose name starts with :data:`TEMPORARY`. An ``OSError`` becomes ``SinkholeError`` with the path.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import filecmp
+import os
+import secrets
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+
+from sinkhole.errors import SinkholeError
+
+#: How the name of every temporary file begins; no finished file is called so.
+TEMPORARY = ".tmp-"
+
+
+def write_atomic(path: Path, data: bytes | Iterable[bytes], mode: int = 0o644) -> bool:
+    """Make ``path`` hold ``data`` with exactly the permissions ``mode``; missing directories are made.
+
+    Returns whether the content changed: a file that already holds these bytes is left alone, its mode and time too.
+    """
+    with _replacing(path) as temporary:
+        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        with open(fd, "wb") as file:
+            file.writelines((data,) if isinstance(data, bytes) else data)
+            file.flush()
+            if path.is_file() and filecmp.cmp(temporary, path, shallow=False):
+                return False
+            os.fchmod(fd, mode)
+            os.fsync(fd)
+        _rename(temporary, path)
+        return True
+
+
+def swap_link(link: Path, target: str | Path) -> bool:
+    """Make ``link`` a symlink to ``target`` in one step, as ``ln -sfn`` cannot; returns whether that changed it."""
+    with _replacing(link) as temporary:
+        if link.is_symlink() and os.readlink(link) == str(target):
+            return False
+        temporary.symlink_to(target)
+        _rename(temporary, link)
+        return True
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[Path]:
+    """A free temporary name beside ``path``, gone at the end whatever happens."""
+    temporary = path.with_name(TEMPORARY + secrets.token_hex(8))
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield temporary
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as error:
+        raise SinkholeError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def _rename(temporary: Path, path: Path) -> None:
+    os.replace(temporary, path)
+    fd = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+class Lock:
+    """``with Lock(state_dir / "lock"):`` holds the directory for one instance; a second one gets a ``SinkholeError``.
+
+    The kernel drops the lock with the last process that inherited it, so a killed instance leaves nothing to clean up.
+    The file stays: removing it would let two instances lock two files of one name.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._fd = -1
+
+    def __enter__(self) -> Lock:
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        except OSError as error:
+            raise SinkholeError(f"cannot lock {self.path}: {error.strerror}") from error
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            holder = os.read(fd, 32).decode("ascii", "replace").strip()
+            os.close(fd)
+            raise SinkholeError(
+                f"{self.path} is locked: another sinkhole (process {holder or 'unknown'}) uses {self.path.parent}"
+            ) from error
+        os.truncate(fd, 0)
+        os.write(fd, b"%d\n" % os.getpid())
+        self._fd = fd
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        os.close(self._fd)

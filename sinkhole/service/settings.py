@@ -1,0 +1,33 @@
+"""What a worker needs to know, as plain data that goes over its control channel as one line of JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+
+class Settings(NamedTuple):
+    """``bundle``: directory; ``servers``: (transport, host, port); ``timeout`` in seconds; ``mode``: a mode of
+    ``blocking`` or addresses; ``ttl`` in seconds."""
+
+    bundle: str
+    servers: tuple[tuple[str, str, int], ...]
+    timeout: float
+    mode: str | tuple[str, ...]
+    ttl: int
+
+    def line(self) -> bytes:
+        return json.dumps(self._asdict()).encode() + b"\n"
+
+
+def parse(line: bytes) -> Settings:
+    """The inverse of :meth:`Settings.line`."""
+    data: Mapping[str, Any] = json.loads(line)
+    return Settings(
+        data["bundle"],
+        tuple((transport, host, port) for transport, host, port in data["servers"]),
+        data["timeout"],
+        data["mode"] if isinstance(data["mode"], str) else tuple(data["mode"]),
+        data["ttl"],
+    )

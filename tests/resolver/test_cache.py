@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+import tracemalloc
+
+import pytest
+
+from sinkhole.resolver.cache import Cache
+from sinkhole.resolver.message import Response
+
+
+def response(ttl: int = 60, records: bytes = b"r") -> Response:
+    return Response(0, records=records, ttls=(6,), ttl=ttl)
+
+
+def test_an_entry_ages_and_ends() -> None:
+    cache = Cache()
+    cache.put(b"k", response(60), 1000.0)
+    assert cache.get(b"k", 1000.0) == (response(60), 0)
+    assert cache.get(b"k", 1059.9) == (response(60), 59)
+    assert cache.get(b"k", 1060.0) is None
+    assert len(cache) == cache.size == 0
+    assert cache.get(b"k", 1000.0) is None
+
+
+def test_a_ttl_of_zero_is_not_remembered_and_ends_what_was() -> None:
+    cache = Cache()
+    cache.put(b"k", response(60), 0.0)
+    cache.put(b"k", response(0), 0.0)
+    assert cache.get(b"k", 0.0) is None
+    assert cache.size == 0
+
+
+def test_the_least_recently_used_makes_room() -> None:
+    cache = Cache()
+    cache.put(b"a", response(), 0.0)
+    cache.budget = 3 * cache.size
+    for key in (b"b", b"c"):
+        cache.put(key, response(), 0.0)
+    cache.get(b"a", 1.0)
+    cache.put(b"d", response(), 1.0)
+    assert [bool(cache.get(key, 1.0)) for key in (b"a", b"b", b"c", b"d")] == [True, False, True, True]
+    assert cache.size <= cache.budget
+
+
+def test_replacing_does_not_add_up() -> None:
+    cache = Cache()
+    for size in (10, 1000, 100):
+        cache.put(b"k", response(records=bytes(size)), 0.0)
+    single = cache.size
+    cache.put(b"k", response(records=bytes(100)), 0.0)
+    assert cache.size == single
+
+
+def test_what_is_larger_than_the_budget_is_not_remembered() -> None:
+    cache = Cache(1000)
+    cache.put(b"a", response(), 0.0)
+    cache.put(b"b", response(records=bytes(1001)), 0.0)
+    assert cache.get(b"a", 0.0)
+    assert not cache.get(b"b", 0.0)
+
+
+@pytest.mark.parametrize("octets", [16, 400])
+def test_item_17_random_names_stay_within_the_budget(octets: int) -> None:
+    """HOSTILE 3.1 item 17: the budget is about memory, so it is held against the allocator's count."""
+    cache = Cache(4 << 20)
+    tracemalloc.start()
+    for number in range(20_000):
+        entry = Response(0, False, (1, 0, 0), bytes(octets), (6,), 60 + number, b"")
+        cache.put(b"\x10random-%010d\7example\3com\0\0\1\0\1\0" % number, entry, float(number))
+    used, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert cache.size <= cache.budget
+    assert cache.budget * 0.5 < used < cache.budget * 1.05

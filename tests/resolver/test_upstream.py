@@ -1,0 +1,359 @@
+from __future__ import annotations
+
+import asyncio
+import socket
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+
+import dns.flags
+import dns.message
+import pytest
+
+from sinkhole.resolver.message import NOERROR, NXDOMAIN, REFUSED, SERVFAIL, Query, Response, read_query
+from sinkhole.resolver.upstream import Forwarder, Server
+from tests.dnsserver import Asked, DnsServer, reply
+
+
+def query(name: str = "example.com", qtype: str = "A", flags: int = 0, do: bool = False) -> Query:
+    message = dns.message.make_query(name, qtype, want_dnssec=do)
+    message.flags |= flags
+    read = read_query(message.to_wire())
+    assert read
+    return read
+
+
+def ask(servers: Sequence[Server], *queries: Query, timeout: float = 2.0, limit: int = 100) -> list[Response]:
+    """The responses to queries that are asked at once. Nothing may be left behind."""
+    return _ask(Forwarder(servers, timeout, limit), *queries)
+
+
+def _ask(forwarder: Forwarder, *queries: Query) -> list[Response]:
+    async def main() -> list[Response]:
+        loop = asyncio.get_running_loop()
+        complaints: list[object] = []
+        loop.set_exception_handler(lambda _, context: complaints.append(context))
+        futures = [loop.create_future() for _ in queries]
+        for query, future in zip(queries, futures, strict=True):
+            forwarder.ask(query, future.set_result)
+        responses: list[Response] = await asyncio.gather(*futures)
+        await asyncio.sleep(0)
+        assert forwarder.waiting == 0
+        assert not complaints
+        return responses
+
+    return asyncio.run(main())
+
+
+def udp(server: DnsServer) -> Server:
+    return Server("udp", "127.0.0.1", server.port)
+
+
+def right(asked: Asked) -> bytes:
+    return reply(asked.packet, A="192.0.2.1")
+
+
+@contextmanager
+def nobody() -> Iterator[Server]:
+    """An address where nobody answers, not even to say so."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as mute:
+        mute.bind(("127.0.0.1", 0))
+        yield Server("udp", *mute.getsockname())
+
+
+@contextmanager
+def closed() -> Iterator[Server]:
+    """An address that refuses: bound over TCP by nobody who listens, and over UDP by nobody."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        yield Server("udp", *taken.getsockname())
+
+
+def test_an_answer() -> None:
+    with DnsServer(lambda asked: [right(asked)]) as server:
+        (response,) = ask([udp(server)], query())
+    assert response.rcode == NOERROR
+    assert response.ttl == 300
+    assert response.records.endswith(b"\xc0\0\2\1")
+
+
+@pytest.mark.parametrize(("flags", "do"), [(0, False), (dns.flags.CD, False), (0, True), (dns.flags.CD, True)])
+def test_item_10_what_goes_to_the_upstream(flags: int, do: bool) -> None:
+    """HOSTILE 3.1 item 10: of the client's packet only name, type, RD, CD and DO; no ECS, no cookie, no case, no id."""
+    with DnsServer(lambda asked: [right(asked)]) as server:
+        message = dns.message.make_query("eXample.COM", "A", want_dnssec=do, id=1)
+        message.flags |= flags
+        message.use_edns(
+            0,
+            dns.flags.DO if do else 0,
+            options=[dns.edns.ECSOption("192.0.2.0", 24), dns.edns.GenericOption(10, b"12345678")],
+        )
+        asked = read_query(message.to_wire())
+        assert asked
+        ask([udp(server)], asked)
+        sent = dns.message.from_wire(server.asked[0].packet)
+    assert sent.question[0].to_text() == "example.com. IN A"
+    assert sent.flags == dns.flags.RD | dns.flags.AD | flags
+    assert bool(sent.ednsflags & dns.flags.DO) == do
+    assert sent.payload == 1232
+    assert not sent.options
+
+
+def test_item_26_ids_and_ports_are_fresh() -> None:
+    """HOSTILE 3.2 item 26: one query, one socket, one id."""
+    with DnsServer(lambda asked: [right(asked)]) as server:
+        ask([udp(server)], *(query(f"n{number}.example.com") for number in range(40)))
+        ids = {asked.packet[:2] for asked in server.asked}
+        ports = {asked.port for asked in server.asked}
+    assert len(server.asked) == 40
+    assert len(ids) > 35
+    assert len(ports) > 35
+    assert max(ports) - min(ports) > 100
+
+
+def _change(at: int, octet: int) -> Callable[[Asked], bytes]:
+    def changed(asked: Asked) -> bytes:
+        packet = bytearray(right(asked))
+        packet[at] ^= octet
+        return bytes(packet)
+
+    return changed
+
+
+WRONG: dict[str, Callable[[Asked], bytes]] = {
+    "id": _change(1, 1),
+    "QR": _change(2, 0x80),
+    "opcode": _change(2, 0x20),
+    "name": _change(13, 1),
+    "case": _change(13, 0x20),
+    "type": _change(26, 1),
+    "class": _change(28, 2),
+    "nothing": lambda asked: b"",
+    "short": lambda asked: asked.packet[:11],
+    "garbage": lambda asked: asked.packet[:2] + b"\x81\x80" + b"\xc0\x0c" * 50,
+    "cut": lambda asked: right(asked)[:-3],
+    "no question": lambda asked: asked.packet[:2] + b"\x81\x82" + bytes(8),
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG.values(), ids=WRONG)
+def test_items_25_and_27_what_does_not_match_is_ignored_and_the_wait_goes_on(wrong: Callable[[Asked], bytes]) -> None:
+    """HOSTILE 3.2 items 25, 27 and 35: no TCP here, so the right answer can only come after the wrong one."""
+    with DnsServer(lambda asked: [wrong(asked), right(asked)], tcp=False) as server:
+        forwarder = Forwarder([udp(server)])
+        (response,) = _ask(forwarder, query())
+    assert response.records.endswith(b"\xc0\0\2\1")
+    assert forwarder.strays == 1
+    assert len(server.asked) == 1
+
+
+def test_item_25_nobody_else_can_answer() -> None:
+    """HOSTILE 3.2 item 25: what comes from another address or port never reaches the query's socket."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
+        stranger.bind(("127.0.0.1", 0))
+
+        def script(asked: Asked) -> Iterator[bytes]:
+            stranger.sendto(reply(asked.packet, A="192.0.2.66"), ("127.0.0.1", asked.port))
+            yield right(asked)
+
+        with DnsServer(script) as server:
+            forwarder = Forwarder([udp(server)])
+            (response,) = _ask(forwarder, query())
+    assert response.records.endswith(b"\xc0\0\2\1")
+    assert forwarder.strays == 0
+
+
+def test_item_26_the_first_mismatch_sends_the_query_over_tcp() -> None:
+    """HOSTILE 3.2 item 26: and a flood of guesses costs no second connection."""
+
+    def script(asked: Asked) -> Iterator[bytes]:
+        if asked.transport == "tcp":
+            time.sleep(0.1)
+            yield reply(asked.packet, A="192.0.2.2")
+        else:
+            yield from (WRONG["id"](asked) for _ in range(300))
+
+    with DnsServer(script) as server:
+        forwarder = Forwarder([udp(server)])
+        (response,) = _ask(forwarder, query())
+    assert response.records.endswith(b"\xc0\0\2\2")
+    assert [asked.transport for asked in server.asked] == ["udp", "tcp"]
+    assert forwarder.strays >= 1
+
+
+@pytest.mark.parametrize("records", [{}, {"A": "192.0.2.66"}])
+def test_item_27_a_truncated_answer_is_asked_again_over_tcp(records: dict[str, str]) -> None:
+    """HOSTILE 3.2 item 27: also when records come with it."""
+
+    def script(asked: Asked) -> list[bytes]:
+        if asked.transport == "tcp":
+            return [right(asked)]
+        packet = bytearray(reply(asked.packet, **records))
+        packet[2] |= 2
+        return [bytes(packet)]
+
+    with DnsServer(script) as server:
+        (response,) = ask([udp(server)], query())
+    assert response.records.endswith(b"\xc0\0\2\1")
+    assert [asked.transport for asked in server.asked] == ["udp", "tcp"]
+
+
+def test_tcp_alone() -> None:
+    with DnsServer(lambda asked: [right(asked)]) as server:
+        (response,) = ask([Server("tcp", "127.0.0.1", server.port)], query())
+    assert response.rcode == NOERROR
+    assert [asked.transport for asked in server.asked] == ["tcp"]
+
+
+@pytest.mark.parametrize("wrong", [WRONG["id"], WRONG["cut"], WRONG["nothing"], WRONG["garbage"]])
+def test_a_wrong_answer_over_tcp_is_a_failure(wrong: Callable[[Asked], bytes]) -> None:
+    with DnsServer(lambda asked: [wrong(asked)]) as server:
+        (response,) = ask([Server("tcp", "127.0.0.1", server.port)], query())
+    assert (response.rcode, response.options) == (SERVFAIL, b"\0\x0f\0\2\0\x17")
+
+
+def test_answers_of_64_kib() -> None:
+    texts = {"TXT": " ".join(f'"{"x" * 250}"' for _ in range(250))}
+    with DnsServer(lambda asked: [reply(asked.packet, **texts)]) as server:
+        (response,) = ask([Server("tcp", "127.0.0.1", server.port)], query(qtype="TXT"))
+    assert len(response.records) > 62_000
+
+
+def test_item_34_failover_from_a_server_that_is_silent() -> None:
+    """HOSTILE 3.2 item 34."""
+    with nobody() as silent, DnsServer(lambda asked: [right(asked)]) as server:
+        started = time.monotonic()
+        (response,) = ask([silent, udp(server)], query(), timeout=0.2)
+    assert response.rcode == NOERROR
+    assert 0.15 < time.monotonic() - started < 1
+
+
+def test_item_34_failover_from_a_server_that_is_not_there_is_immediate() -> None:
+    """HOSTILE 3.2 item 34."""
+    with closed() as refusing, DnsServer(lambda asked: [right(asked)]) as server:
+        started = time.monotonic()
+        (response,) = ask([refusing, refusing._replace(transport="tcp"), udp(server)], query())
+    assert response.rcode == NOERROR
+    assert time.monotonic() - started < 1
+
+
+@pytest.mark.parametrize("rcode", [1, 2, 4, 5])
+def test_failover_from_a_server_that_will_not(rcode: int) -> None:
+    with (
+        DnsServer(lambda asked: [reply(asked.packet, rcode=rcode)]) as unwilling,
+        DnsServer(lambda asked: [right(asked)]) as server,
+    ):
+        assert ask([udp(unwilling), udp(server)], query())[0].rcode == NOERROR
+        assert ask([udp(unwilling)], query())[0].rcode == rcode
+        assert len(unwilling.asked) == 2
+
+
+def test_no_such_name_is_an_answer() -> None:
+    with DnsServer(lambda asked: [reply(asked.packet, rcode=NXDOMAIN, SOA=". . 1 2 3 4 60")]) as server:
+        (response,) = ask([udp(server), udp(server)], query())
+    assert (response.rcode, response.ttl) == (NXDOMAIN, 60)
+    assert len(server.asked) == 1
+
+
+@pytest.mark.parametrize(("place", "code"), [(nobody, 22), (closed, 23)])
+def test_item_34_when_nobody_answers_the_client_hears_why(place: Callable[[], ExitStack], code: int) -> None:
+    """HOSTILE 3.2 item 34; EDE 22 and 23, and a failure that is remembered (RFC 9520)."""
+    with place() as server:
+        (response,) = ask([server], query(), timeout=0.1)
+    assert (response.rcode, response.options) == (SERVFAIL, b"\0\x0f\0\2\0" + bytes((code,)))
+    assert 1 <= response.ttl <= 300
+
+
+def test_item_34_a_lost_packet_is_sent_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """HOSTILE 3.2 item 34: half of the packets are lost, and there is only one server."""
+    monkeypatch.setattr("sinkhole.resolver.upstream.PATIENCE", 0.1)
+    lost: list[Asked] = []
+
+    def script(asked: Asked) -> list[bytes]:
+        if not lost:
+            lost.append(asked)
+            return []
+        return [right(asked)]
+
+    with DnsServer(script) as server:
+        (response,) = ask([udp(server)], query(), timeout=1.0)
+    assert response.rcode == NOERROR
+    assert len({asked.packet[:2] for asked in server.asked}) == len({asked.port for asked in server.asked}) == 2
+
+
+def test_item_34_the_total_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """HOSTILE 3.2 item 34: timeout times servers, and never more than the budget."""
+    monkeypatch.setattr("sinkhole.resolver.upstream.BUDGET", 0.3)
+    with nobody() as silent:
+        started = time.monotonic()
+        (response,) = ask([silent] * 5, query(), timeout=0.2)
+    assert response.rcode == SERVFAIL
+    assert 0.25 < time.monotonic() - started < 0.5
+
+
+def test_item_14_those_who_ask_the_same_at_once_share_one_query() -> None:
+    """HOSTILE 3.1 item 14: whatever the case; but not those who ask otherwise."""
+    same = [query("example.com"), query("eXample.com"), query("EXAMPLE.com")]
+    others = [query(qtype="AAAA"), query(do=True), query(flags=dns.flags.CD), query("example.net")]
+    with DnsServer(lambda asked: [time.sleep(0.05) or right(asked)]) as server:
+        responses = ask([udp(server)], *same, *others)
+    assert len(server.asked) == 1 + len(others)
+    assert responses[0] is responses[1] is responses[2]
+
+
+def test_item_17_those_beyond_the_limit_are_told_at_once() -> None:
+    """HOSTILE 3.1 item 17: in total; also those who only wait for another's query count."""
+    with nobody() as silent:
+        queries = [query(f"n{number % 6}.example.com") for number in range(12)]
+        started = time.monotonic()
+        times: list[float] = []
+
+        async def main() -> None:
+            forwarder = Forwarder([silent], 0.3, limit=10)
+            for each in queries:
+                forwarder.ask(each, lambda response: times.append(time.monotonic() - started))
+            assert forwarder.waiting == 10
+            assert len(times) == 2
+            await asyncio.sleep(0.35)
+            assert forwarder.waiting == 0
+
+        asyncio.run(main())
+    assert len(times) == 12
+
+
+def test_closing_answers_all_who_wait() -> None:
+    responses: list[Response] = []
+
+    async def main() -> None:
+        with nobody() as silent:
+            forwarder = Forwarder([silent, silent._replace(transport="tcp")])
+            forwarder.ask(query(), responses.append)
+            forwarder.ask(query("example.net"), responses.append)
+            forwarder.close()
+            assert forwarder.waiting == 0
+
+    asyncio.run(main())
+    assert [response.rcode for response in responses] == [SERVFAIL, SERVFAIL]
+
+
+def test_no_socket_and_no_task_is_left(recwarn: pytest.WarningsRecorder) -> None:
+    """A thousand queries, answered or not, and as many descriptors as before."""
+    with DnsServer(lambda asked: [right(asked)] if asked.packet[13] & 1 else []) as server:
+        before = len(socket_numbers())
+        forwarder = Forwarder([udp(server)], 0.2, limit=2000)
+        responses = _ask(forwarder, *(query(f"{number}.example.com") for number in range(300)))
+        assert {response.rcode for response in responses} == {NOERROR, SERVFAIL}
+        assert len(socket_numbers()) <= before
+    assert not recwarn.list
+
+
+def socket_numbers() -> list[str]:
+    import os
+
+    return os.listdir("/proc/self/fd")
+
+
+def test_refusals_are_relayed_when_there_is_nothing_better() -> None:
+    with DnsServer(lambda asked: [reply(asked.packet, rcode=REFUSED)]) as server, closed() as gone:
+        (response,) = ask([udp(server), gone], query())
+    assert response.rcode == REFUSED

@@ -1,0 +1,296 @@
+import json
+import os
+import random
+import re
+from collections.abc import Iterator
+from ipaddress import ip_address, ip_network
+from pathlib import Path
+from typing import get_args
+
+import pytest
+from pydantic import BaseModel
+
+from sinkhole import config
+from sinkhole.catalogue.loader import Catalogue
+from sinkhole.catalogue.loader import load as load_catalogue
+from sinkhole.catalogue.model import ListSource, ServiceRef, Target
+from sinkhole.config import Config, Endpoint, Server, commented_example, parse_endpoint, parse_server, schema
+from sinkhole.errors import ConfigError
+from sinkhole.formats import FORMATS
+from sinkhole.policy.verdict import Action
+from sinkhole.rules import Scope
+
+HERE = Path(__file__).parent
+DOCS = HERE.parent / "docs" / "configuration.md"
+
+
+@pytest.fixture(scope="module")
+def catalogue() -> Catalogue:
+    return load_catalogue()
+
+
+@pytest.fixture
+def load(tmp_path: Path, catalogue: Catalogue) -> "Load":
+    return Load(tmp_path / "sinkhole.yaml", catalogue)
+
+
+class Load:
+    """Loads a text as the file ``path``."""
+
+    def __init__(self, path: Path, catalogue: Catalogue) -> None:
+        self.path = path
+        self.catalogue = catalogue
+
+    def __call__(self, text: str) -> Config:
+        self.path.write_text(text)
+        return config.load(self.path, self.catalogue)
+
+
+def uncommented(text: str) -> str:
+    """An example file with its commented settings in force."""
+    return re.sub(r"(?m)^(\s*)#(?! \S)", r"\1", text)
+
+
+def test_no_file_is_the_defaults(catalogue: Catalogue, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    found = config.load(None, catalogue)
+    assert found.listen.dns == (Endpoint("127.0.0.1", 5353), Endpoint("::1", 5353))
+    assert found.workers == os.cpu_count()
+    assert found.upstream.servers == ()
+    assert found.upstream.timeout == 2.0
+    assert found.blocking == config.Blocking(mode="null-ip", ttl=60)
+    assert found.policy == catalogue.policy
+    assert found.state_dir == tmp_path / "sinkhole"
+    assert found.exports.dir == tmp_path / "exports"
+    assert found.exports.formats == tuple(FORMATS)
+    assert found.all_lists(catalogue) == catalogue.lists
+    assert found.where("block", 0) == ("", 0)
+
+
+@pytest.mark.parametrize("home", ["", "relative/is/ignored"])
+def test_without_a_state_home_state_is_below_the_home(
+    home: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", home)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert Config().state_dir == tmp_path / ".local" / "state" / "sinkhole"
+
+
+def test_an_empty_file_is_the_defaults(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(load.path.parent)
+    assert load("# nothing\n").model_dump() == config.load(None, load.catalogue).model_dump()
+
+
+def test_every_key_becomes_its_type(load: Load) -> None:
+    found = load(
+        """
+state-dir: state
+workers: 3
+listen: {dns: ["192.0.2.1:0", "[2001:db8::1]:53"]}
+upstream: {servers: [192.0.2.53, "tcp://[2001:db8::53]:853"], timeout: 500ms}
+blocking: {mode: [192.0.2.80, "2001:db8::80"], ttl: 0}
+groups: {office: {clients: [192.0.2.0/25, "2001:db8::/64", 192.0.2.200]}}
+lists:
+  ads:
+    type: allow
+    sources: [stevenblack, ./own.txt, "https://example.org/l.txt", {path: /abs.txt, format: hosts, subdomains: true}]
+    services: [deepseek, "deepseek:core,api"]
+    block: [Example.COM., "=bücher.example"]
+    allow: [ok.example.com]
+    updated: 2026-01-31
+    canary: canary.example.com
+policy: [{groups: [office, all], lists: [ads, deepseek], directives: [kr-mofa-2025-02-05], action: warn}]
+block: [bad.example]
+allow: [=good.bad.example]
+exports: {dir: out, lists: [ads], formats: [hosts, rpz]}
+"""
+    )
+    here = load.path.parent
+    assert found.state_dir == here / "state"
+    assert found.workers == 3
+    assert found.listen.dns == (Endpoint("192.0.2.1", 0), Endpoint("2001:db8::1", 53))
+    assert found.upstream.servers == (Server("udp", "192.0.2.53", 53), Server("tcp", "2001:db8::53", 853))
+    assert found.upstream.timeout == 0.5
+    assert found.blocking.mode == (ip_address("192.0.2.80"), ip_address("2001:db8::80"))
+    assert found.groups["office"].clients == tuple(map(ip_network, ("192.0.2.0/25", "2001:db8::/64", "192.0.2.200/32")))
+    ads = found.lists["ads"]
+    assert ads.id == "ads"
+    assert ads.type == "allow"
+    assert ads.sources == (
+        ListSource(source="stevenblack"),
+        ListSource(path=here / "own.txt"),
+        ListSource(url="https://example.org/l.txt"),
+        ListSource(path=Path("/abs.txt"), format="hosts", subdomains=True),
+    )
+    assert ads.services == (ServiceRef("deepseek"), ServiceRef("deepseek", ("core", "api")))
+    assert ads.block == (Target("example.com", Scope.TREE), Target("xn--bcher-kva.example", Scope.EXACT))
+    [entry] = found.policy
+    assert entry.groups == ("office", "all")
+    assert entry.action is Action.WARN
+    assert found.block == (Target("bad.example", Scope.TREE),)
+    assert found.allow == (Target("good.bad.example", Scope.EXACT),)
+    assert found.exports.dir == here / "out"
+    assert found.exports.formats == ("hosts", "rpz")
+
+
+def test_lines_of_names_can_be_cited(load: Load) -> None:
+    found = load("block:\n  - a.example\n  - b.example\nlists:\n  mine:\n    block: [c.example,\n      d.example]\n")
+    assert found.where("block", 1) == (str(load.path), 3)
+    assert found.where("lists", "mine", "block", 1) == (str(load.path), 7)
+
+
+def test_an_own_list_takes_the_place_of_the_catalogues(load: Load) -> None:
+    found = load("lists: {deepseek: {block: [example.com]}}")
+    assert found.all_lists(load.catalogue)["deepseek"] is found.lists["deepseek"]
+
+
+def test_an_empty_policy_is_not_the_default_one(load: Load) -> None:
+    assert load("policy: []").policy == ()
+
+
+@pytest.mark.parametrize("path", sorted((HERE / "data" / "config").glob("*.yaml")), ids=lambda path: path.stem)
+def test_a_bad_file_gives_every_problem_that_it_lists(path: Path, catalogue: Catalogue) -> None:
+    expected = [f"{path}:{line[3:]}" for line in path.read_text().splitlines() if line.startswith("#! ")]
+    with pytest.raises(ConfigError) as caught:
+        config.load(path, catalogue)
+    assert list(map(str, caught.value.problems)) == expected
+    assert expected
+
+
+def test_a_file_that_is_not_there_is_one_problem(tmp_path: Path, catalogue: Catalogue) -> None:
+    with pytest.raises(ConfigError) as caught:
+        config.load(tmp_path / "none.yaml", catalogue)
+    assert str(caught.value) == f"{tmp_path / 'none.yaml'}: cannot be read: No such file or directory"
+
+
+@pytest.mark.parametrize("text", ["192.0.2.1:53", "[2001:db8::1]:0", "0.0.0.0:65535"])
+def test_endpoints_print_as_they_are_written(text: str) -> None:
+    assert str(parse_endpoint(text)) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "server"),
+    [
+        ("192.0.2.1", Server("udp", "192.0.2.1", 53)),
+        ("2001:db8::1", Server("udp", "2001:db8::1", 53)),
+        ("[2001:db8::1]", Server("udp", "2001:db8::1", 53)),
+        ("[2001:0db8::0001]:5300", Server("udp", "2001:db8::1", 5300)),
+        ("tcp://192.0.2.1", Server("tcp", "192.0.2.1", 53)),
+        ("tcp://[2001:db8::1]:853", Server("tcp", "2001:db8::1", 853)),
+    ],
+)
+def test_servers_are_addresses_with_or_without_a_port(text: str, server: Server) -> None:
+    assert parse_server(text) == server
+    assert parse_server(str(server)) == server
+
+
+def test_system_resolvers_are_those_of_resolv_conf_but_ourselves(tmp_path: Path) -> None:
+    path = tmp_path / "resolv.conf"
+    path.write_text(
+        "# nameserver 192.0.2.9\nnameserver 127.0.0.1\nnameserver\nnameserver bad\n"
+        "search example.com\nnameserver 192.0.2.1 # x\nnameserver\t2001:db8::1\n"
+    )
+    found = config.system_resolvers(path, own=[Endpoint("127.0.0.1", 53)])
+    assert found == (Server("udp", "192.0.2.1", 53), Server("udp", "2001:db8::1", 53))
+
+
+def test_no_system_resolver_says_what_to_set(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"resolv.conf: nameserver: .* set upstream.servers"):
+        config.system_resolvers(tmp_path / "resolv.conf")
+
+
+def test_the_example_is_the_defaults(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(load.path.parent)
+    assert load(commented_example()).model_dump() == config.load(None, load.catalogue).model_dump()
+
+
+def test_the_example_is_valid_with_every_setting_in_force(load: Load) -> None:
+    text = uncommented(commented_example())
+    found = load(text)
+    assert found.groups
+    assert found.lists
+    assert found.policy
+    for model in models():
+        for info in model.model_fields.values():
+            if model in (config.Config, config.Listen, config.Upstream, config.Blocking, config.Exports):
+                assert re.search(rf"(?m)^ *{info.alias}:", text), info.alias
+
+
+def test_each_single_typo_in_a_key_of_the_example_is_reported_at_its_path(load: Load) -> None:
+    seed = random.Random(7)
+    text = uncommented(commented_example())
+    keys = [
+        match for match in re.finditer(r"(?m)(?<![#\w-])[a-z][a-z-]*(?=:(?: |$))", text) if not in_comment(text, match)
+    ]
+    own = {"office", "ads", "ai"}  # ids that the example chooses itself
+    keys = [match for match in keys if match[0] not in own]
+    assert len(keys) > 25
+    for _ in range(300):
+        match = seed.choice(keys)
+        at = seed.randrange(match.start() + 1, match.end())
+        typo = match[0][: at - match.start()] + "q" + match[0][at - match.start() :]
+        with pytest.raises(ConfigError) as caught:
+            load(text[: match.start()] + typo + text[match.end() :])
+        line = text.count("\n", 0, match.start()) + 1
+        column = match.start() - text.rfind("\n", 0, match.start())
+        named = [problem for problem in caught.value.problems if (problem.line, problem.column) == (line, column)]
+        assert any(
+            problem.path.endswith(typo) and problem.message == f'unknown key; did you mean "{match[0]}"?'
+            for problem in named
+        ), caught.value
+
+
+def in_comment(text: str, match: re.Match[str]) -> bool:
+    return "#" in text[text.rfind("\n", 0, match.start()) + 1 : match.start()]
+
+
+def test_mutations_of_the_example_are_configurations_or_config_errors(load: Load) -> None:
+    seed = random.Random(3)
+    text = uncommented(re.sub(r"(?m)^ *# \S.*\n", "", commented_example()))
+    refused = 0
+    for _ in range(400):
+        at = seed.randrange(len(text))
+        piece = seed.choice(["", ":", "[", "}", "\n", "  ", "'", "-", "é", "\t", "!", "{a: 1}", "null"])
+        try:
+            load(text[:at] + piece + text[at + seed.randint(0, 3) :])
+        except ConfigError:
+            refused += 1
+    assert 100 < refused < 400
+
+
+def test_the_schema_allows_what_the_example_says() -> None:
+    found = schema()
+    assert json.loads(json.dumps(found)) == found
+    assert found["additionalProperties"] is False
+    assert set(found["properties"]) == {info.alias for info in Config.model_fields.values()}
+    assert found["$defs"]["Listen"]["properties"]["dns"]["default"] == ["127.0.0.1:5353", "[::1]:5353"]
+    assert found["$defs"]["Upstream"]["properties"]["timeout"]["default"] == "2s"
+    assert found["$defs"]["PolicyEntry"]["properties"]["action"]["anyOf"][0]["enum"] == ["block", "warn", "observe"]
+    assert "id" not in found["$defs"]["ListSpec"]["properties"]
+
+
+def models() -> Iterator[type[BaseModel]]:
+    """Every model that a configuration is made of."""
+    kinds: list[object] = [Config]
+    for kind in kinds:
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            yield kind
+            kinds += [info.annotation for info in kind.model_fields.values() if info.annotation not in kinds]
+        else:
+            kinds += [argument for argument in get_args(kind) if argument not in kinds]
+
+
+@pytest.mark.parametrize("model", list(models()), ids=lambda model: model.__name__)
+def test_every_key_is_documented(model: type[BaseModel]) -> None:
+    text = DOCS.read_text()
+    for info in model.model_fields.values():
+        if info.alias != "id":
+            assert f"| `{info.alias}` | {info.description} |" in text
+
+
+def test_every_example_in_the_documentation_is_valid(load: Load) -> None:
+    examples = re.findall(r"(?ms)^```yaml\n(.*?)^```", DOCS.read_text())
+    assert len(examples) > 2
+    for example in examples:
+        load(example)
