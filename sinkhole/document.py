@@ -279,7 +279,7 @@ def _message(kind: Any, detail: ErrorDetails) -> str:
     if name == "extra_forbidden":
         return f"unknown key; {suggest(str(detail['loc'][-1]), _keys(kind, detail['loc'][:-1]))}"
     if name == "unknown_word":
-        return f"unknown {limits['what']} {_shown(given)}; {suggest(limits['word'], limits['known'])}"
+        return f"unknown {limits['what']} {_shown(limits['word'])}; {suggest(limits['word'], limits['known'])}"
     if name == "too_short":
         return "expected at least one entry"
     if name == "value_error":

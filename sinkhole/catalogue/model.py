@@ -36,7 +36,7 @@ from pydantic.json_schema import SkipJsonSchema
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from sinkhole.document import unknown
-from sinkhole.names import MAX_TEXT, BadName, parse_name
+from sinkhole.names import BadName, parse_name
 from sinkhole.policy.verdict import Action
 from sinkhole.rules import Scope
 
@@ -54,6 +54,9 @@ EDE = {
     "advice": 15,
     "user-request": 17,
 }
+
+#: Characters in one text; the longest that anyone needs is a URL or a note.
+MAX_TEXT = 2048
 
 
 @dataclass(frozen=True)
@@ -85,6 +88,8 @@ class Text:
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         def check(value: Any) -> Any:
             if isinstance(value, str):
+                if len(value) > MAX_TEXT:
+                    raise ValueError(f"longer than {MAX_TEXT} characters")
                 return self.parse(value)
             if type(value) in (bool, int, float, list, dict, NoneType):
                 raise PydanticCustomError("text_type", "expected {what}", {"what": self.what})
@@ -102,7 +107,7 @@ def one_of(*words: str, make: Callable[[str], Any] = str, show: Callable[[Any], 
 
     def parse(text: str) -> Any:
         if text not in words:
-            raise unknown("word", text, words)
+            raise unknown("value", text, words)
         return make(text)
 
     return Text(parse, show, choices=words)
@@ -159,9 +164,9 @@ def parse_duration(text: str) -> Duration:
 
 def _parse_name(text: str) -> str:
     try:
-        return parse_name(text[: 4 * MAX_TEXT])  # more is too long in any script
+        return parse_name(text)
     except BadName as error:
-        raise ValueError(f"{text[:MAX_TEXT]!r} is not a name: {error}") from None
+        raise ValueError(f"{text!r} is not a name: {error}") from None
 
 
 def parse_target(text: str) -> Target:
@@ -179,7 +184,7 @@ def _parse_service(text: str) -> ServiceRef:
         if tier == "shared":
             raise ValueError(f"{text!r}: names of the tier 'shared' are never blocked")
         if tier not in BLOCKING:
-            raise unknown("tier in", tier, BLOCKING)
+            raise unknown("tier", tier, BLOCKING)
     return ServiceRef(service, named)
 
 
@@ -253,7 +258,7 @@ def _known_tiers(ref: ServiceRef, info: ValidationInfo) -> ServiceRef:
         return ref
     tiers = known.services.get(ref.service)
     if tiers is None:
-        raise unknown("service in", ref.service, known.services)
+        raise unknown("service", ref.service, known.services)
     for tier in ref.tiers if ref.tiers != BLOCKING else ():
         if tier not in tiers:
             raise ValueError(f"{ref.service} has no tier {tier!r}; it has {', '.join(tiers)}")
@@ -304,7 +309,7 @@ ListId = Annotated[str, Text(str), _known("lists")]
 DirectiveId = Annotated[str, Text(str), _known("directives")]
 GroupId = Annotated[str, Text(str), _known("groups")]
 ServiceTiers = Annotated[ServiceRef, Text(_parse_service), AfterValidator(_known_tiers)]
-Line = Annotated[str, Field(min_length=1, max_length=2000)]
+Line = Annotated[str, Field(min_length=1, max_length=MAX_TEXT)]
 
 
 class Model(BaseModel):

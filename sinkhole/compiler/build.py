@@ -160,7 +160,7 @@ def _write(plan: Plan, lists: Iterable[Compiled], accepted: list[str], feeds: It
 def inputs(plan: Plan, feeds: Iterable[Feed]) -> str:
     """A hash of all that a bundle is made of: an equal one means that there is nothing to build."""
     copies = [(feed.source.location, feed.copy and feed.copy.sha256) for feed in feeds]
-    parts = (__version__, plan.lists, plan.fence.never, plan.fence.protected, plan.policy, copies)
+    parts = (__version__, plan.lists, plan.fence.trees, plan.fence.names, plan.fence.protected, plan.policy, copies)
     return hashlib.sha256(repr(parts).encode()).hexdigest()
 
 

@@ -10,6 +10,7 @@ from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
+from sinkhole.catalogue.model import Target
 from sinkhole.names import key, lineage, public_suffixes, unkey
 from sinkhole.rules import Kind, Rule, Scope
 
@@ -22,29 +23,37 @@ class Quarantined(NamedTuple):
 
 
 class Fence(NamedTuple):
-    """Keys that feeds must not touch. ``never`` and ``protected`` cover what is below them; ``above`` are the
-    ancestors of ``never``, which no feed may block with everything below."""
+    """Keys that feeds must not touch: the trees and the single names that are never blocked, the ancestors of both,
+    which no feed may block with everything below, and the protected names with all below them."""
 
-    never: tuple[bytes, ...]
+    trees: tuple[bytes, ...]
+    names: tuple[bytes, ...]
     above: frozenset[bytes]
     protected: tuple[bytes, ...]
 
 
-def fence(never: Iterable[str], protected: Iterable[str]) -> Fence:
-    names = sorted(never)
-    ancestors = {parent for name in names for parent in lineage(name)} - set(names)
-    return Fence(
-        tuple(key(name.encode()) for name in names),
-        frozenset(key(name.encode()) for name in ancestors),
-        tuple(sorted(key(name.encode()) for name in protected)),
+def fence(never: Iterable[Target], protected: Iterable[str]) -> Fence:
+    """The fence around never-block names, each a tree or exact, and protected names."""
+    kept = sorted(never)
+    ancestors = {_key(parent) for target in kept for parent in lineage(target.name) if parent != target.name}
+    trees, names = (
+        tuple(_key(target.name) for target in kept if (Scope.SUBDOMAINS in target.scope) is deep)
+        for deep in (True, False)
     )
+    return Fence(trees, names, frozenset(ancestors), tuple(sorted(map(_key, protected))))
+
+
+def _key(name: str) -> bytes:
+    return key(name.encode())
 
 
 def guard(names: Mapping[Kind, list[bytes]], keys: dict[Kind, list[bytes]], fence: Fence) -> list[Quarantined]:
     """Take out of ``keys`` (sorted, by kind) every rule that ``fence`` or the public suffix list forbids."""
     found: list[Quarantined] = []
     for kind in keys:
-        refused = dict(_refused(kind, names[kind], keys[kind], fence))
+        refused: dict[bytes, str] = {}
+        for found_key, why in _refused(kind, names[kind], keys[kind], fence):
+            refused.setdefault(found_key, why)
         if refused:
             keys[kind] = [key for key in keys[kind] if key not in refused]
             found += (Quarantined(Rule(unkey(key).decode(), kind), why) for key, why in refused.items())
@@ -56,8 +65,10 @@ def _refused(kind: Kind, names: list[bytes], keys: list[bytes], fence: Fence) ->
         yield from ((key, "a protected name") for key in _under(keys, name))
     if kind.allow:
         return
-    for name in fence.never:
+    for name in fence.trees:
         yield from ((key, "a never-block name") for key in _under(keys, name))
+    if kind.scope & Scope.EXACT:
+        yield from ((name, "a never-block name") for name in fence.names if name in _under(keys, name)[:1])
     if kind.scope & Scope.SUBDOMAINS:
         yield from ((key, "covers a never-block name") for key in sorted(fence.above.intersection(keys)))
         yield from ((key(name), "a public suffix") for name in sorted(public_suffixes(names)))

@@ -121,7 +121,7 @@ def only(config: Config, catalogue: Catalogue, list_id: str) -> Plan:
 
 
 def _fence(catalogue: Catalogue) -> Fence:
-    return fence((entry.name for entry in catalogue.never), (entry.name for entry in catalogue.protected))
+    return fence((entry.target for entry in catalogue.never), (entry.name for entry in catalogue.protected))
 
 
 def _directive(directive: Directive) -> dict[str, Any]:

@@ -72,7 +72,7 @@ class Forwarder:
     def ask(self, query: Query, done: Done) -> None:
         """Call ``done`` once: with an upstream's answer, or SERVFAIL with EDE 22 or 23 when none can be had."""
         if self.waiting >= self.limit:
-            done(failure(NO_REACHABLE_AUTHORITY))
+            done(failure(NO_REACHABLE_AUTHORITY)._replace(ttl=0))  # says nothing about the name
             return
         self.waiting += 1
         key = query.key + bytes((bool(query.flags & RD),))

@@ -1,0 +1,80 @@
+"""Made-up lists of any size, the same for the same seed: ``python -m benchmarks.corpus --count N --form FORM``.
+
+The names look like those of real lists (two to four labels, words, digits, hyphens) and are all below ``test``, which is
+reserved (RFC 6761 6.2), so that no benchmark can name or reach anybody.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+COUNT = 1_100_000
+SEED = 20250205
+
+#: What a tree rule for a name is called elsewhere (``hosts`` and ``domains``: the name alone).
+FORMS = {
+    "domains": "{0}\n",
+    "hosts": "0.0.0.0 {0}\n",
+    "adblock": "||{0}^\n",
+    "dnsmasq": "address=/{0}/#\n",
+    "unbound": 'local-zone: "{0}." always_null\n',
+    "rpz": "{0} A 0.0.0.0\n{0} AAAA ::\n*.{0} A 0.0.0.0\n*.{0} AAAA ::\n",
+}
+_CONSONANTS, _VOWELS = "bcdfghjklmnprstvwxz", "aeiou"
+_HOSTS = ("ads", "track", "pixel", "cdn", "stats", "click", "www", "m", "api", "go")
+
+
+def names(count: int = COUNT, seed: int = SEED) -> Iterator[str]:
+    """``count`` distinct names, none of them below another that was drawn as a whole domain.
+
+    Half of them are a domain, a third a host of one, the rest one deeper; no domain is drawn twice.
+    """
+    draw = random.Random(seed)
+    seen: set[str] = set()
+    while len(seen) < count:
+        domain = _word(draw)
+        if domain in seen:
+            continue
+        seen.add(domain)
+        depth = draw.random()
+        above = "" if depth < 0.5 else f"{_host(draw)}." if depth < 0.85 else f"{_word(draw)}.{_host(draw)}."
+        yield f"{above}{domain}.test"
+
+
+def _word(draw: random.Random) -> str:
+    """A label of 4 to 23 characters."""
+    syllables = draw.choice((2, 3, 3, 4, 4, 4, 5, 5, 6))
+    word = "".join(draw.choice(_CONSONANTS) + draw.choice(_VOWELS) for _ in range(syllables))
+    kind = draw.random()
+    if kind < 0.2:
+        return f"{word}-{_CONSONANTS[int(kind * 90)]}{draw.choice(_VOWELS)}{draw.choice(_CONSONANTS)}"
+    return f"{word}{draw.randrange(10_000)}" if kind < 0.5 else word
+
+
+def _host(draw: random.Random) -> str:
+    host = draw.choice(_HOSTS)
+    return f"{host}{draw.randrange(100)}" if draw.random() < 0.4 else host
+
+
+def write(path: Path, found: Iterable[str], form: str) -> None:
+    """A list file of ``found`` in one of :data:`FORMS`."""
+    line = FORMS[form].format
+    with path.open("w", encoding="ascii") as file:
+        file.writelines(map(line, found))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Print a made-up list.")
+    parser.add_argument("--count", type=int, default=COUNT, help=f"how many names (default: {COUNT})")
+    parser.add_argument("--seed", type=int, default=SEED)
+    parser.add_argument("--form", choices=FORMS, default="domains")
+    arguments = parser.parse_args()
+    sys.stdout.writelines(map(FORMS[arguments.form].format, names(arguments.count, arguments.seed)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,349 @@
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import struct
+from collections.abc import Iterator
+from typing import Any
+
+import dns.edns
+import dns.flags
+import dns.message
+import dns.rcode
+import pytest
+
+from sinkhole.policy.verdict import FORWARD, Action, Verdict
+from sinkhole.resolver.answer import blocking
+from sinkhole.resolver.cache import Cache
+from sinkhole.resolver.engine import MAX_PREPARED, Engine, Policy
+from sinkhole.resolver.message import Query, Response
+from sinkhole.resolver.upstream import Done, Forwarder
+from tests.resolver.serving import BLOCK, BLOCKED, Trees
+
+PEER = ("192.0.2.7", 4242)
+
+
+class Told(Forwarder):
+    """A forwarder that answers at once with ``response``, or never when that is ``None``."""
+
+    def __init__(self, response: Response | None) -> None:
+        super().__init__([])
+        self.response = response
+        self.asked: list[Query] = []
+        self.askers: list[Done] = []
+
+    def ask(self, query: Query, done: Done) -> None:
+        self.asked.append(query)
+        if self.response:
+            done(self.response)
+        else:
+            self.askers.append(done)
+
+
+ADDRESS = Response(0, True, (1, 0, 0), b"\xc0\x0c\0\1\0\1\0\0\1\x2c\0\4\xc0\0\2\1", (6,), 300, b"\0\x0f\0\3\0\x0fx")
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 5000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def engine(
+    policy: Policy = BLOCKED, response: Response | None = ADDRESS, mode: str = "null-ip", clock: Clock | None = None
+) -> tuple[Engine, Told]:
+    told = Told(response)
+    return Engine(policy, told, Cache(), blocking(mode), clock or Clock()), told
+
+
+def wire(name: str = "example.com", qtype: str = "A", *, flags: int = 0, edns: int = -1, **options: Any) -> bytes:
+    message = dns.message.make_query(name, qtype, id=options.pop("id", 4711))
+    message.flags |= flags
+    message.use_edns(edns, **options)
+    return message.to_wire()
+
+
+def handle(target: Engine, packet: bytes, tcp: bool = False) -> bytes | None:
+    """The one reply, or ``None``; that it goes to its asker and that the result says so is checked."""
+    replies: list[bytes] = []
+
+    def send(reply: bytes, peer: tuple[Any, ...]) -> None:
+        assert peer == PEER
+        replies.append(reply)
+
+    assert target.handle(packet, PEER, send, tcp) == bool(replies)
+    assert len(replies) < 2
+    return replies[0] if replies else None
+
+
+def answer(target: Engine, packet: bytes, tcp: bool = False) -> dns.message.Message:
+    reply = handle(target, packet, tcp)
+    assert reply
+    return dns.message.from_wire(reply)
+
+
+@pytest.mark.parametrize("action", [Action.ALLOW, Action.WARN, Action.OBSERVE, Action.FORWARD])
+def test_only_blocks_are_blocked(action: Action) -> None:
+    target, told = engine(Trees({"example.com": Verdict(action)}))
+    assert answer(target, wire()).answer[0][0].to_text() == "192.0.2.1"
+    assert len(told.asked) == 1
+
+
+@pytest.mark.parametrize("edns", [-1, 0])
+@pytest.mark.parametrize("flags", [0, dns.flags.CD, dns.flags.AD])
+def test_a_prepared_answer_is_the_one_that_was_built(edns: int, flags: int) -> None:
+    """The second packet takes the short way; a fresh engine and dnspython say what must come."""
+    target, told = engine()
+    for name in ("x.blocked.test", "X.bLocked.TEST", "y.blocked.test"):
+        for ident in (0, 1, 65_535):
+            packet = wire(name, id=ident, flags=flags, edns=edns)
+            fresh, _ = engine()
+            assert handle(target, packet) == handle(fresh, packet)
+            message = answer(target, packet, tcp=True)
+            assert (message.id, message.question[0].name.to_text()) == (ident, name + ".")
+            assert message.answer[0][0].to_text() == "0.0.0.0"
+    assert target.counters.blocked == target.counters.queries == 18
+    assert not told.asked
+
+
+def test_item_10_a_prepared_answer_is_only_for_the_same_octets() -> None:
+    """HOSTILE 3.1 item 10: options are no reason for another answer, but nothing is prepared for them either."""
+    target, _ = engine()
+    assert answer(target, wire("blocked.test", edns=0)).options
+    cookie = wire("blocked.test", edns=0, options=[dns.edns.CookieOption(b"12345678", b"")])
+    assert [option.otype for option in answer(target, cookie).options] == [dns.edns.OptionType.EDE]
+    assert not answer(target, wire("blocked.test")).options
+    assert not answer(target, wire("blocked.test", "AAAA")).answer[0][0].to_text().startswith("0")
+    assert handle(target, wire("blocked.test") + b"trailing") == handle(target, wire("blocked.test"))
+    assert len(target._prepared) == 3
+
+
+def test_types_are_not_lowered_with_names() -> None:
+    """Type 65 is the octet ``A`` and type 97 the octet ``a``."""
+    target, _ = engine(mode="nodata")
+    first = answer(target, wire("blocked.test", "TYPE65"))
+    second = answer(target, wire("blocked.test", "TYPE97"))
+    assert [message.question[0].rdtype for message in (first, second)] == [65, 97]
+
+
+def test_names_with_zero_octets_do_not_meet() -> None:
+    target, _ = engine()
+    for name in (r"a\000B.blocked.test", r"a\000b.blocked.test", r"a.\000.blocked.test"):
+        for _ in range(2):
+            assert answer(target, wire(name)).question[0].name == dns.name.from_text(name)
+
+
+def test_item_07_one_label_is_not_two() -> None:
+    """HOSTILE 3.1 item 7."""
+    target, told = engine()
+    answer(target, wire(r"x\.blocked.test"))
+    answer(target, wire(r"blocked\.test"))
+    assert len(told.asked) == 2
+
+
+def test_a_long_blocked_name_without_edns() -> None:
+    """Too long for 512 octets with many addresses: TC over UDP, and not that over TCP."""
+    name = ".".join(["a" * 63] * 3 + ["a" * 40, "blocked.test"])
+    told = Told(None)
+    target = Engine(BLOCKED, told, Cache(), blocking([f"192.0.2.{n}" for n in range(1, 30)]))
+    for _ in range(2):
+        assert answer(target, wire(name)).flags & dns.flags.TC
+        assert len(answer(target, wire(name), tcp=True).answer[0]) == 29
+
+
+def test_a_new_policy_forgets_what_the_former_decided() -> None:
+    target, told = engine()
+    answer(target, wire("blocked.test"))
+    target.policy = Trees({})
+    answer(target, wire("blocked.test"))
+    assert len(told.asked) == 1
+
+
+class ByClient:
+    """Blocks everything for one client."""
+
+    def profile(self, client: str) -> int:
+        return int(client == PEER[0])
+
+    def decide(self, profile: int, key: bytes) -> Verdict:
+        return BLOCK if profile else FORWARD
+
+
+def test_profiles_do_not_share_prepared_answers() -> None:
+    target, told = engine(ByClient())
+    replies: list[bytes] = []
+    for client in ("192.0.2.7", "192.0.2.8", "192.0.2.7", "192.0.2.8"):
+        target.handle(wire("shared.test"), (client, 1), lambda reply, peer: replies.append(reply))
+    assert [dns.message.from_wire(reply).answer[0][0].to_text() for reply in replies] == ["0.0.0.0", "192.0.2.1"] * 2
+    assert len(told.asked) == 1
+
+
+def test_item_17_prepared_answers_are_bounded() -> None:
+    """HOSTILE 3.1 item 17: random names below a blocked one."""
+    target, _ = engine()
+    packets = [wire(f"{number}.blocked.test") for number in range(1000)]
+    for number in range(MAX_PREPARED - 500):
+        target._prepared[0, number.to_bytes(4)] = (b"", None, b"")
+    for packet in packets:
+        assert handle(target, packet)
+        assert len(target._prepared) <= MAX_PREPARED
+
+
+def test_the_cache_answers_everyone_with_the_age_and_in_his_own_way() -> None:
+    clock = Clock()
+    target, told = engine(clock=clock)
+    answer(target, wire(edns=0))
+    clock.now += 100.5
+    message = answer(target, wire("eXample.com", id=9))
+    assert (message.id, message.answer[0].ttl, message.edns) == (9, 200, -1)
+    assert message.answer[0].name.to_text() == "eXample.com."
+    message = answer(target, wire(edns=0, flags=dns.flags.AD), tcp=True)
+    assert [option.to_text() for option in message.options] == ["EDE 15 (Blocked): x"]
+    assert message.flags & dns.flags.AD
+    assert not message.flags & dns.flags.AA
+    assert len(told.asked) == 1
+    clock.now += 200
+    answer(target, wire())
+    assert len(told.asked) == 2
+    assert target.counters.cached == 2
+
+
+@pytest.mark.parametrize("other", [{"edns": 0, "ednsflags": dns.flags.DO}, {"flags": dns.flags.CD}, {"qtype": "AAAA"}])
+def test_what_changes_an_answer_is_cached_apart(other: dict[str, Any]) -> None:
+    target, told = engine()
+    answer(target, wire())
+    answer(target, wire(**other))
+    assert len(told.asked) == 2
+
+
+def test_an_answer_to_a_query_without_rd_is_not_remembered() -> None:
+    target, told = engine()
+    packet = bytearray(wire())
+    packet[2] &= 0xFE
+    for _ in range(2):
+        answer(target, bytes(packet))
+    assert len(told.asked) == 2
+
+
+def test_item_12_any_is_minimal_and_never_forwarded() -> None:
+    """HOSTILE 3.1 item 12."""
+    target, told = engine()
+    message = answer(target, wire(qtype="ANY"))
+    assert message.answer[0][0].to_text() == '"RFC8482" ""'
+    assert not told.asked
+
+
+@pytest.mark.parametrize("name", [".", "com", "_dns.resolver.arpa"])
+def test_short_names(name: str) -> None:
+    target, _ = engine()
+    assert answer(target, wire(name)).rcode() == dns.rcode.NOERROR
+
+
+class Broken:
+    """A policy with a fault in either method."""
+
+    def __init__(self, method: str) -> None:
+        self._method = method
+
+    def profile(self, client: str) -> int:
+        if self._method == "profile":
+            raise RuntimeError("a fault")
+        return 0
+
+    def decide(self, profile: int, key: bytes) -> Verdict:
+        if key.startswith(b"test.fault."):
+            raise RecursionError("a fault")
+        return FORWARD
+
+
+def test_item_24_a_fault_costs_one_query_and_one_line(caplog: pytest.LogCaptureFixture) -> None:
+    """HOSTILE 3.1 item 24."""
+    clock = Clock()
+    target, _ = engine(Broken("decide"), clock=clock)
+    for _ in range(100):
+        message = answer(target, wire(r"line\010break.fault.test", edns=0))
+        assert message.rcode() == dns.rcode.SERVFAIL
+    assert answer(target, wire()).rcode() == dns.rcode.NOERROR
+    assert target.counters.errors == 100
+    assert len(caplog.records) == 1
+    assert "\n" not in caplog.records[0].getMessage()
+    clock.now += 1
+    answer(target, wire("fault.test"))
+    assert len(caplog.records) == 2
+
+
+def test_item_24_a_fault_before_the_query_is_read(caplog: pytest.LogCaptureFixture) -> None:
+    """HOSTILE 3.1 item 24: nothing is known of the query, so nothing is said."""
+    target, _ = engine(Broken("profile"))
+    assert handle(target, wire()) is None
+    assert caplog.records[0].levelno == logging.ERROR
+
+
+def test_item_24_a_fault_when_the_answer_comes(caplog: pytest.LogCaptureFixture) -> None:
+    """HOSTILE 3.1 item 24."""
+    target, told = engine(response=None)
+    replies: list[bytes] = []
+    assert target.handle(wire(edns=0), PEER, lambda reply, peer: replies.append(reply))
+    told.askers[0](ADDRESS._replace(counts=None))  # type: ignore[arg-type]
+    assert dns.message.from_wire(replies[0]).rcode() == dns.rcode.SERVFAIL
+    assert len(caplog.records) == 1
+
+
+def seeds() -> Iterator[bytes]:
+    for name in ("blocked.test", "www.example.com", ".", r"a\.b\000.test", "a." * 120 + "test"):
+        for edns in (-1, 0):
+            yield wire(name, "A", edns=edns)
+    yield wire(edns=0, options=[dns.edns.ECSOption("192.0.2.0", 24), dns.edns.EDEOption(dns.edns.EDECode.BLOCKED, "x")])
+    yield wire(qtype="ANY")
+    yield struct.pack("!6H", 1, 0x0100, 1, 0, 0, 2) + b"\xc2\x8c" * 331
+
+
+def test_mutated_packets() -> None:
+    """20,000 packets: no fault, no reply to a response; each reply is readable and not too long."""
+    rng = random.Random(3)
+    originals = list(seeds())
+    target, _ = engine()
+    for _ in range(20_000):
+        packet = bytearray(rng.choice(originals))
+        for _ in range(rng.randint(0, 5)):
+            packet[rng.randrange(len(packet))] = rng.choice((0, 1, 0x40, 0x80, 0xC0, 0xFF, 41, rng.randrange(256)))
+        if rng.random() < 0.2:
+            packet += rng.randbytes(rng.randint(1, 30))
+        mutated = bytes(packet[: rng.randint(0, len(packet))] if rng.random() < 0.3 else packet)
+        reply = handle(target, mutated)
+        if len(mutated) < 12 or mutated[2] & 0x80:
+            assert reply is None
+            continue
+        assert reply
+        assert reply[:2] == mutated[:2]
+        assert reply[2] & 0x80
+        assert len(reply) <= 1232
+        message = dns.message.from_wire(reply)
+        assert not message.question or reply[12:].startswith(mutated[12:17])
+    assert target.counters.errors == 0
+    assert target.counters.queries == 20_000
+    assert (
+        min(target.counters.blocked, target.counters.forwarded, target.counters.refused, target.counters.dropped) > 100
+    )
+
+
+def test_workers_import_nothing_heavy() -> None:
+    """A worker is small and starts quickly: the standard library is enough for it."""
+    import subprocess
+    import sys
+
+    code = "import sys, sinkhole.resolver.listener; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert not {"pydantic", "requests", "typer", "rich", "yaml", "dns", "publicsuffixlist", "sqlite3"} & set(loaded)
+
+
+def test_a_real_forwarder_without_servers_says_so() -> None:
+    async def main() -> bytes | None:
+        return handle(Engine(BLOCKED, Forwarder([]), Cache(), blocking("null-ip")), wire(edns=0))
+
+    reply = asyncio.run(main())
+    assert reply
+    assert dns.message.from_wire(reply).rcode() == dns.rcode.SERVFAIL
