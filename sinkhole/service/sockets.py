@@ -46,18 +46,23 @@ def listen(endpoints: Sequence[Endpoint], workers: int, *, optional: bool = Fals
     groups: list[list[tuple[socket.socket, socket.socket]]] = []
     bound: list[Endpoint] = []
     missing: ListenError | None = None
-    for endpoint in endpoints:
-        try:
-            groups.append(_bind(endpoint, workers))
-        except OSError as error:
-            failure = ListenError(_advice(error, endpoint))
-            if not optional or error.errno not in _ABSENT:
-                raise failure from error
-            missing = failure
-        else:
-            bound.append(Endpoint(*groups[-1][0][0].getsockname()[:2]))
-    if not groups and missing:
-        raise missing
+    with ExitStack() as undo:
+        for endpoint in endpoints:
+            try:
+                groups.append(_bind(endpoint, workers))
+            except OSError as error:
+                failure = ListenError(_advice(error, endpoint))
+                if not optional or error.errno not in _ABSENT:
+                    raise failure from error
+                missing = failure
+            else:
+                for pair in groups[-1]:
+                    for sock in pair:
+                        undo.enter_context(sock)
+                bound.append(Endpoint(*groups[-1][0][0].getsockname()[:2]))
+        if not groups and missing:
+            raise missing
+        undo.pop_all()
     return [
         Listening(bound, [group[worker][0] for group in groups], [group[worker][1] for group in groups])
         for worker in range(workers)

@@ -113,7 +113,7 @@ LINES: list[tuple[str, str, list[str], list[str]]] = [
 ]
 
 
-@pytest.mark.parametrize(("name", "line", "rules", "reasons"), LINES, ids=lambda part: repr(part)[:40])
+@pytest.mark.parametrize(("name", "line", "rules", "reasons"), LINES)
 def test_a_line_has_the_meaning_that_its_consumer_gives_it(
     name: str, line: str, rules: list[str], reasons: list[str]
 ) -> None:
@@ -141,8 +141,23 @@ def test_any_bytes_are_read_without_an_error_and_every_rule_is_sound(format: For
         assert len(rule.name) <= 253
 
 
-TOKENS = ["||", "|", "^", "@@", "a.test", "b.a.test", "0.0.0.0", " ", "\n", "#", "!", ";", "*.", "CNAME", ".", "$", "(", ")",
-          "$ORIGIN x.test.", "IN", "60", "xn--", "\t", "\r", "\x00", "ü"]  # fmt: skip
+TOKENS = [
+    "||",
+    "|",
+    "^",
+    "@@",
+    "a.test",
+    "b.a.test",
+    "0.0.0.0",
+    "*.",
+    "CNAME",
+    "$ORIGIN x.test.",
+    "IN",
+    "60",
+    "xn--",
+    "ü",
+]
+TOKENS += list(" \n#!;.$()\t\r\x00")
 
 
 @pytest.mark.parametrize("format", FORMATS.values(), ids=FORMATS)

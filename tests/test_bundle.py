@@ -1,0 +1,113 @@
+"""Bundles: whole or absent, named by their content, and read back as they were written."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sinkhole import bundle
+from sinkhole.errors import BundleError
+from sinkhole.files import swap_link
+from sinkhole.names import key
+
+LISTS = ["one", "two"]
+
+
+def write(parent: Path, codes: list[dict[int, list[bytes]]], **more: object) -> Path:
+    index = bundle.Index()
+    for number, found in enumerate(codes):
+        index.add(number, found)
+    manifest = {"lists": [{"id": name} for name in LISTS], **more}
+    return bundle.write(parent, index, manifest=manifest, policy={}, own=[], texts=[])
+
+
+ENTRIES = st.dictionaries(
+    st.sampled_from([key(name) for name in (b"a.test", b"b.a.test", b"c.test", b"x.b.a.test")]), st.integers(0, 3)
+)
+
+
+@settings(deadline=None, max_examples=50)
+@given(lists=st.lists(ENTRIES, min_size=2, max_size=2))
+def test_every_entry_is_read_back(tmp_path_factory: pytest.TempPathFactory, lists: list[dict[bytes, int]]) -> None:
+    codes: list[dict[int, list[bytes]]] = [{}, {}]
+    for number, entries in enumerate(lists):
+        for name, code in entries.items():
+            codes[number].setdefault(code, []).append(name)
+    opened = bundle.load(write(tmp_path_factory.mktemp("bundles"), codes))
+    wanted = {(number, name, code) for number, entries in enumerate(lists) for name, code in entries.items()}
+    assert {(number, name, code) for name, attribute in opened.items() for number, code in attribute} == wanted
+    found = opened.matches(key(b"x.b.a.test"))
+    assert [name for name, _ in found] == sorted(
+        {name for _, name, _ in wanted if key(b"x.b.a.test").startswith(name)}, key=len
+    )
+    assert len(opened) == len({name for _, name, _ in wanted})
+
+
+def test_the_same_content_has_the_same_name_and_another_has_not(tmp_path: Path) -> None:
+    codes: list[dict[int, list[bytes]]] = [{3: [b"test.a.", b"test.b."]}, {1: [b"test.b."]}]
+    first, again = write(tmp_path / "1", codes), write(tmp_path / "2", codes)
+    assert first.name == again.name
+    assert [path.name for path in sorted(first.iterdir())] == [path.name for path in sorted(again.iterdir())]
+    for path in first.iterdir():
+        if path.is_file():
+            assert path.read_bytes() == (again / path.name).read_bytes()
+    assert write(tmp_path / "1", codes) == first
+    assert write(tmp_path / "1", [*codes[:1], {}]).name != first.name
+
+
+@pytest.mark.parametrize(
+    "name", ["index.marisa", "attributes.bin", "attributes.json", "policy.json", "own.json", "manifest.json"]
+)
+def test_item_83_a_damaged_or_missing_file_is_refused_by_name(tmp_path: Path, name: str) -> None:
+    path = write(tmp_path, [{3: [b"test.a."]}, {}])
+    content = (path / name).read_bytes()
+    (path / name).write_bytes(content[:-1] + bytes((content[-1] ^ 1,)))
+    with pytest.raises(BundleError, match="manifest" if name == "manifest.json" else name):
+        bundle.load(path)
+    (path / name).unlink()
+    with pytest.raises(BundleError, match=name):
+        bundle.load(path)
+
+
+def test_a_bundle_of_another_version_is_refused(tmp_path: Path) -> None:
+    path = write(tmp_path, [{}, {}])
+    manifest = json.loads((path / "manifest.json").read_text())
+    text = json.dumps({**manifest, "version": 99})
+    other = tmp_path / hashlib.sha256(text.encode()).hexdigest()[:16]
+    path.rename(other)
+    (other / "manifest.json").write_text(text)
+    with pytest.raises(BundleError, match="bundle version 99, this program reads version 1"):
+        bundle.load(other)
+
+
+def test_old_bundles_go_and_the_one_in_use_stays(tmp_path: Path) -> None:
+    paths = []
+    for at in range(4):
+        paths.append(write(tmp_path, [{3: [b"test.%d." % at]}, {}]))
+        os.utime(paths[-1], (at, at))
+    swap_link(tmp_path / bundle.CURRENT, paths[0].name)
+    (tmp_path / ".new-left-behind").mkdir()
+    bundle.prune(tmp_path, 2)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(
+        [bundle.CURRENT, paths[0].name, paths[2].name, paths[3].name]
+    )
+    assert bundle.current(tmp_path) == paths[0]
+
+
+def test_there_is_no_current_bundle_before_the_first(tmp_path: Path) -> None:
+    assert bundle.current(tmp_path) is None
+
+
+def test_attributes_are_shared_by_names_that_say_the_same() -> None:
+    index = bundle.Index()
+    index.add(0, {3: [b"a.", b"b.", b"c."]})
+    index.add(1, {1: [b"b.", b"d."]})
+    said = {name: index.attributes[number] for name, number in index.numbers.items()}
+    assert said == {b"a.": ((0, 3),), b"b.": ((0, 3), (1, 1)), b"c.": ((0, 3),), b"d.": ((1, 1),)}
+    assert len(index.attributes) == 3
