@@ -42,9 +42,9 @@ def build(
     take the new bundle over within a second.
 
     \b
-    sinkhole build                        with the catalogue's defaults
-    sinkhole build -c sinkhole.yaml       as configured; from cron, add: || mail …
-    sinkhole build --offline --dry-run    what would an edit of the configuration change?
+    sinkhole build                        # with the catalogue's defaults
+    sinkhole build -c sinkhole.yaml       # as configured; the line for cron
+    sinkhole build --offline --dry-run    # what would an edit of the configuration change?
     """
     ctx = context.load(config)
     with Lock(ctx.config.state_dir / "build.lock"), Bars() as bars:
@@ -53,6 +53,8 @@ def build(
         built = building.build(
             ctx.plan, feeds, ctx.bundles, accept=accept_change, keep=not dry_run, progress=bars.update
         )
+        if not dry_run:
+            ctx.store.prune()
         wanted = set(ctx.exported)
         lists = [compiled for compiled in built.lists if compiled.plan.id in wanted]
         written: list[Published] = []

@@ -13,7 +13,7 @@ kept here holds the user name or password of a URL.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -118,20 +118,17 @@ class Store:
                 pool.shutdown(cancel_futures=True)
                 raise
 
-    def prune(self, keep: Collection[str]) -> None:
-        """Remove every blob whose SHA-256 is not in ``keep``, the states that name one, and what a crash left."""
+    def prune(self) -> None:
+        """Remove what no source needs any more: blobs that no state names, damaged states, and what a crash left."""
+        named = set()
         for path in self.directory.glob("*.json"):
             try:
-                gone = State.model_validate_json(path.read_bytes()).sha256 not in {*keep, ""}
+                named.add(State.model_validate_json(path.read_bytes()).sha256)
             except ValidationError:
-                gone = True
-            if gone:
                 path.unlink()
-        for path in self._blobs.glob("*"):
-            if path.name not in keep:
+        for path in (*self._blobs.glob("*"), *self.directory.glob(f"{TEMPORARY}*")):
+            if path.name not in named:
                 path.unlink()
-        for path in self.directory.glob(f"{TEMPORARY}*"):
-            path.unlink()
 
     @property
     def _blobs(self) -> Path:

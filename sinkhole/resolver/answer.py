@@ -143,11 +143,6 @@ def pack(query: Query, response: Response, *, tcp: bool = False, age: int = 0) -
     return header + query.question + records + opt
 
 
-def refuse(query: Query) -> bytes:
-    """The packet for a query that the reader refused."""
-    return pack(query, Response(query.rcode))
-
-
 def _opt(query: Query, rcode: int, options: bytes) -> bytes:
     """RFC 6891 6.1.1: an OPT for an OPT; version 0."""
     if not query.edns:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import resource
 import signal
 import socket
 import sys
@@ -117,10 +118,17 @@ async def _follow(worker: Worker, reader: asyncio.StreamReader, writer: asyncio.
 
 def main(arguments: Sequence[str]) -> None:
     logging.basicConfig(format="sinkhole: worker: %(message)s", level=logging.INFO)
+    _raise_file_limit()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupt from the terminal is the supervisor's to pass on
     control, *listening = arguments
     udp, tcp = (list(map(_socket, filter(None, numbers.split(",")))) for numbers in listening)
     asyncio.run(run(_socket(control), udp, tcp))
+
+
+def _raise_file_limit() -> None:
+    """Every query that is forwarded has a socket of its own, and the usual limit of 1024 is made for select(2)."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _socket(number: str) -> socket.socket:

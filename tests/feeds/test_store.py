@@ -239,29 +239,30 @@ def test_a_kill_before_the_blob_or_the_state_is_named_leaves_the_old_copy(tmp_pa
     assert run.returncode == -signal.SIGKILL
     assert store.latest("x://y", NOW) == copy
     assert store.state("x://y").etag == '"a1"'
-    store.prune({SHA256})
+    store.prune()
     assert sorted(path.name for path in tmp_path.rglob("*")) == sorted(
         ["blobs", SHA256, hashlib.sha256(b"x://y").hexdigest()[:16] + ".json"]
     )
 
 
-def test_prune_keeps_what_it_is_told_and_errors_of_sources_without_a_copy(tmp_path: Path) -> None:
+def test_prune_removes_what_no_source_needs_any_more(tmp_path: Path) -> None:
     texts = {"x://a": b"a.example\n", "x://b": b"b.example\n", "x://c": b""}
 
     def fetcher(location: str, known: Validators, progress: Progress) -> Fetched:
         return Fetched(texts[location], Validators())
 
     store = Store(tmp_path)
-    store.prune(set())
+    store.prune()
+    store.update(texts, fetcher=fetcher, now=NOW)
+    texts["x://b"] = b"b2.example\n"
     got = store.update(texts, fetcher=fetcher, now=NOW)
     (tmp_path / "damaged.json").write_text("{")
-    keep = kept(got["x://a"])
-    store.prune({keep.sha256})
-    assert store.latest("x://a", NOW) == keep
-    assert store.latest("x://b", NOW) is None
-    assert store.state("x://b").error is None
+    store.prune()
+    assert store.latest("x://a", NOW) == kept(got["x://a"])
+    assert store.latest("x://b", NOW) == kept(got["x://b"])
     assert store.state("x://c").error == "x://c: empty"
-    assert len(list(tmp_path.iterdir())) == 3
+    assert len(list((tmp_path / "blobs").iterdir())) == 2
+    assert len(list(tmp_path.iterdir())) == 4
 
 
 def test_downloads_run_side_by_side_up_to_the_limit(tmp_path: Path) -> None:

@@ -127,6 +127,7 @@ def test_types_are_not_lowered_with_names() -> None:
     first = answer(target, wire("blocked.test", "TYPE65"))
     second = answer(target, wire("blocked.test", "TYPE97"))
     assert [message.question[0].rdtype for message in (first, second)] == [65, 97]
+    assert len(target._prepared) == 2
 
 
 def test_names_with_zero_octets_do_not_meet() -> None:

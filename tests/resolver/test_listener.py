@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import socket
 import struct
+import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -246,6 +247,27 @@ def test_item_21_pipelining(count: int) -> None:
     for answer in answers:
         assert answer.question[0].name.to_text() == names[answer.id % 3] + "."
         assert answer.answer
+
+
+def test_item_20_queries_in_flight_are_capped() -> None:
+    """HOSTILE 3.1 item 20: on one connection; others have their own share."""
+    release = threading.Event()
+
+    def script(asked: Asked) -> list[bytes]:
+        release.wait(5)
+        return right(asked)
+
+    with (
+        DnsServer(script) as server,
+        serving(upstream(server), limits=Limits(in_flight=5)) as resolver,
+        connect(resolver) as client,
+    ):
+        client.sendall(framed(*(wire(f"{ident}.example.com", ident=ident) for ident in range(20))))
+        assert alive(resolver)
+        time.sleep(0.1)
+        assert len(server.asked) == 5
+        release.set()
+        assert sorted(read(client)[1] for _ in range(20)) == list(range(20))
 
 
 def test_item_21_answers_come_as_they_come() -> None:

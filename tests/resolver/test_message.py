@@ -431,6 +431,16 @@ def test_a_name_of_more_than_255_octets_made_by_pointers() -> None:
     assert bad(answer([*long, record(1, b"\1\1\1\1", owner=label + b"\xc0\x29")]))
 
 
+@pytest.mark.parametrize(("jumps", "good"), [(2, True), (64, True), (65, False), (2000, False)])
+def test_item_05_chains_of_pointers(jumps: int, good: bool) -> None:
+    """HOSTILE 3.1 item 5 in an answer: at most 64 jumps, each of them backwards."""
+    start = 12 + len(ASKED) + 12
+    chain = struct.pack("!H", 0xC00C) + b"".join(struct.pack("!H", 0xC000 | start + 2 * n) for n in range(jumps - 2))
+    last = record(16, b"", owner=struct.pack("!H", 0xC000 | start + 2 * (jumps - 2)))
+    message = answer([record(99, chain), last])
+    assert bad(message) if not good else read_response(message, IDENT, ASKED).counts == (2, 0, 0)
+
+
 def test_ede_is_kept_within_bounds_and_other_options_are_not_kept() -> None:
     options = b"\0\x0a\0\x08abcdefgh" + b"\0\x0f\0\x04\0\x0fab" + b"\0\x08\0\x04\0\1\0\0"
     assert read_response(answer([], [], [opt(options)]), IDENT, ASKED).options == b"\0\x0f\0\x04\0\x0fab"
@@ -442,13 +452,10 @@ def crafted() -> Iterator[tuple[str, bytes]]:
     """Messages that are as dear to read as the format allows, up to 64 KiB."""
     deep = b"".join(b"\1a" for _ in range(120)) + b"\0"
     yield "pointers to one deep name", answer([record(5, deep)] + [record(16, b"\0", owner=b"\xc0\x29")] * 1000)
-    start = 12 + len(ASKED)
-    chain = b"".join(struct.pack("!H", 0xC000 | max(12, start + 12 + 2 * n - 2)) for n in range(2000))
-    at = start + 12 + 2 * 1990
-    yield (
-        "a chain of pointers",
-        answer([record(99, chain), *([record(16, b"\0", owner=struct.pack("!H", 0xC000 | at))] * 1000)]),
-    )
+    start = 12 + len(ASKED) + 12
+    chain = struct.pack("!H", 0xC00C) + b"".join(struct.pack("!H", 0xC000 | start + 2 * n) for n in range(62))
+    ends = [record(16, b"\0", owner=struct.pack("!H", 0xC000 | start + 2 * (n % 62))) for n in range(61, 1061)]
+    yield "a chain of pointers", answer([record(99, chain), *ends])
     yield "minimal records", answer([record(16, b"", owner=b"\0")] * 1024)
     yield "too many records", answer([record(16, b"", owner=b"\0")] * 5000)
     names = [record(2, b"\1b" * 20 + struct.pack("!H", 0xC000 | 12)) for _ in range(1024)]

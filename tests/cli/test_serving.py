@@ -1,0 +1,213 @@
+from __future__ import annotations
+
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+
+import dns.edns
+import dns.flags
+import dns.message
+import dns.rcode
+import dns.rdatatype
+import pytest
+
+from tests.conftest import IPV6, Running, Site
+
+NXDOMAIN, NOERROR, REFUSED = dns.rcode.NXDOMAIN, dns.rcode.NOERROR, dns.rcode.REFUSED
+
+SETTINGS = {
+    "workers": 2,
+    "groups": {"lab": {"clients": ["127.0.0.2"]}},
+    "lists": {
+        "games": {"block": ["games.example.com"]},
+        "warned": {"block": ["warned.example.com"]},
+        "watched": {"block": ["watched.example.com"]},
+        "ads": {"block": ["ads.example.com"], "allow": ["=good.ads.example.com"]},
+        "trusted": {"type": "allow", "allow": ["needed.ads.example.com", "status.deepseek.com"]},
+    },
+    "policy": [
+        {"groups": ["all"], "directives": ["kr-mofa-2025-02-05"], "lists": ["deepseek", "ads", "trusted"]},
+        {"groups": ["lab"], "lists": ["games"]},
+        {"groups": ["all"], "lists": ["warned"], "action": "warn"},
+        {"groups": ["all"], "lists": ["watched"], "action": "observe"},
+    ],
+    "block": ["bad.example.com"],
+    "allow": ["good.bad.example.com", "static.deepseek.com"],
+}
+FORWARDED = ["192.0.2.99"]
+NULL = ["0.0.0.0"]
+
+
+@pytest.fixture(scope="module")
+def resolver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    with Site(tmp_path_factory.mktemp("site")).running(SETTINGS) as running:
+        yield running
+
+
+def addresses(answer: dns.message.Message) -> list[str]:
+    return [str(record) for rrset in answer.answer for record in rrset]
+
+
+def errors(answer: dns.message.Message) -> list[tuple[int, str | None]]:
+    """(code, text) of the Extended DNS Errors."""
+    return [(option.code, option.text) for option in answer.options if isinstance(option, dns.edns.EDEOption)]
+
+
+def soa(answer: dns.message.Message) -> bool:
+    return [rrset.rdtype for rrset in answer.authority] == [dns.rdatatype.SOA]
+
+
+@pytest.mark.parametrize("tcp", [False, True])
+@pytest.mark.parametrize("endpoint", [0, pytest.param(1, marks=pytest.mark.skipif(not IPV6, reason="no IPv6"))])
+def test_a_name_of_a_directive_is_answered_with_the_directive(resolver: Running, endpoint: int, tcp: bool) -> None:
+    answer = resolver.ask("Chat.DeepSeek.com", at=endpoint, tcp=tcp)
+
+    assert answer.rcode() == NOERROR
+    assert addresses(answer) == NULL
+    assert answer.answer[0].ttl == 60
+    assert errors(answer) == [(15, "kr-mofa-2025-02-05: Access is restricted.")]
+    assert answer.flags & dns.flags.RA
+    assert not answer.flags & dns.flags.AA
+    assert answer.question[0].name.to_text() == "Chat.DeepSeek.com."  # octet for octet as asked
+
+
+def test_a_blocked_name_has_an_answer_for_every_type(resolver: Running) -> None:
+    assert addresses(resolver.ask("deepseek.com", "AAAA")) == ["::"]
+    for rtype in ("HTTPS", "TXT", "MX", "SVCB"):
+        answer = resolver.ask("deepseek.com", rtype)
+        assert (answer.rcode(), addresses(answer), soa(answer)) == (NOERROR, [], True), rtype
+        assert errors(answer) == [(15, "kr-mofa-2025-02-05: Access is restricted.")]
+
+
+def test_dig_shows_the_directive(resolver: Running, peer: Callable[[str], str]) -> None:
+    for more in ([], ["+tcp"]):
+        command = [peer("dig"), "@127.0.0.1", "-p", str(resolver.port), "chat.deepseek.com", *more]
+        shown = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout
+        assert "status: NOERROR" in shown
+        assert "chat.deepseek.com.\t60\tIN\tA\t0.0.0.0" in shown
+        assert "; EDE: 15 (Blocked): (kr-mofa-2025-02-05: Access is restricted.)" in shown
+
+
+@pytest.mark.parametrize("tcp", [False, True])
+def test_an_unlisted_name_is_forwarded(resolver: Running, tcp: bool) -> None:
+    name = f"unlisted-{tcp}.example.org".lower()
+    answer = resolver.ask(name, tcp=tcp)
+
+    assert (answer.rcode(), addresses(answer), errors(answer)) == (NOERROR, FORWARDED, [])
+    assert sum(name.encode().split(b".")[0] in asked.packet for asked in resolver.upstream.asked) == 1
+
+
+def test_what_is_blocked_reaches_no_upstream(resolver: Running) -> None:
+    resolver.ask("api.deepseek.com")
+    resolver.ask("use-application-dns.net")
+
+    assert not any(b"deepseek" in asked.packet or b"application" in asked.packet for asked in resolver.upstream.asked)
+
+
+@pytest.mark.parametrize(
+    ("name", "client", "expected"),
+    [
+        ("canary-deepseek.example.com", "127.0.0.1", NULL),
+        ("not-deepseek.com", "127.0.0.1", FORWARDED),
+        ("games.example.com", "127.0.0.1", FORWARDED),
+        ("games.example.com", "127.0.0.2", NULL),
+        ("chat.deepseek.com", "127.0.0.2", NULL),
+        ("warned.example.com", "127.0.0.1", FORWARDED),
+        ("watched.example.com", "127.0.0.1", FORWARDED),
+        ("x.ads.example.com", "127.0.0.1", NULL),
+        ("good.ads.example.com", "127.0.0.1", FORWARDED),
+        ("x.good.ads.example.com", "127.0.0.1", NULL),
+        ("x.needed.ads.example.com", "127.0.0.1", FORWARDED),
+        ("status.deepseek.com", "127.0.0.1", NULL),  # no list weakens a directive,
+        ("static.deepseek.com", "127.0.0.1", FORWARDED),  # but the operator does
+        ("x.bad.example.com", "127.0.0.1", NULL),
+        ("good.bad.example.com", "127.0.0.1", FORWARDED),
+    ],
+)
+def test_policy(resolver: Running, name: str, client: str, expected: list[str]) -> None:
+    answer = resolver.ask(name, source=client)
+
+    assert (answer.rcode(), addresses(answer)) == (NOERROR, expected)
+
+
+def test_a_reload_changes_how_blocked_names_are_answered(site: Site) -> None:
+    """Every mode, and the protected names keep their one right answer in each."""
+    expected = {
+        "nxdomain": (NXDOMAIN, [], True),
+        "nodata": (NOERROR, [], True),
+        "refused": (REFUSED, [], False),
+        "null-ip": (NOERROR, NULL, False),
+    }
+    order = (15, "kr-mofa-2025-02-05: Access is restricted.")
+
+    def now(name: str, rtype: str = "A") -> tuple[int, list[str], bool]:
+        answer = running.ask(name, rtype)
+        assert answer.edns == 0
+        assert errors(answer)[:1] == [order] or "deepseek" not in name
+        return answer.rcode(), addresses(answer), soa(answer)
+
+    with site.running({"workers": 1}) as running:
+        for mode, wanted in expected.items():
+            running.configure({"workers": 1, "blocking": {"mode": mode, "ttl": 7}})
+            running.eventually(lambda wanted=wanted: now("chat.deepseek.com") == wanted)
+            assert now("use-application-dns.net") == (NXDOMAIN, [], True)
+            assert now("_dns.resolver.arpa", "SVCB") == (NOERROR, [], True)
+        running.configure({"workers": 1, "blocking": {"mode": ["192.0.2.80", "192.0.2.81", "2001:db8::80"]}})
+        running.eventually(lambda: now("chat.deepseek.com") == (NOERROR, ["192.0.2.80", "192.0.2.81"], False))
+        assert errors(running.ask("chat.deepseek.com")) == [order, (4, None)]  # RFC 8914 4.5: Forged Answer
+        assert now("chat.deepseek.com", "AAAA") == (NOERROR, ["2001:db8::80"], False)
+        assert now("chat.deepseek.com", "HTTPS") == (NOERROR, [], True)
+
+
+def test_a_second_instance_is_refused(resolver: Running) -> None:
+    """It changes nothing for the first one."""
+    ran = resolver.site.run("serve", code=1)
+
+    assert ran.out == ""
+    assert ran.err == (
+        f"sinkhole: {resolver.site.state}/serve.lock is locked: "
+        f"another sinkhole (process {resolver.process.pid}) uses {resolver.site.state}\n"
+    )
+    assert addresses(resolver.ask("chat.deepseek.com")) == NULL
+
+
+@pytest.mark.parametrize("kind", [socket.SOCK_DGRAM, socket.SOCK_STREAM])
+def test_a_port_in_use_is_one_clear_line(site: Site, kind: socket.SocketKind) -> None:
+    with socket.socket(socket.AF_INET, kind) as other:
+        other.bind(("127.0.0.1", 0))
+        if kind == socket.SOCK_STREAM:
+            other.listen()
+        address = "{}:{}".format(*other.getsockname())
+        config = site.configure({"listen": {"dns": [address]}, "upstream": {"servers": ["192.0.2.1"]}})
+        ran = site.run("serve", "-c", config, code=1)
+
+    assert ran.err == (
+        f"sinkhole: {address}: the port is in use by another program; stop it, or set another port in listen.dns\n"
+    )
+
+
+def test_a_broken_configuration_is_refused_with_every_problem(site: Site) -> None:
+    site.write("bad.yaml", "workers: two\nlisten: {dns: [localhost]}\nlitsen: {}\n")
+
+    ran = site.run("serve", "-c", "bad.yaml", code=1)
+
+    assert ran.out == ""
+    assert [line.split(": ")[0] for line in ran.err.removeprefix("sinkhole: ").splitlines()] == [
+        "bad.yaml:1:1",
+        "bad.yaml:2:16",
+        "bad.yaml:3:1",
+    ]
+    assert not site.state.exists()
+
+
+def test_a_new_configuration_is_in_force_at_the_start(site: Site) -> None:
+    """Without the network: the bundle of the last run is not used when the configuration says something else."""
+    settings = {"workers": 1, "block": ["first.example.com"]}
+    with site.running(settings) as running:
+        assert addresses(running.ask("first.example.com")) == NULL
+    started = time.monotonic()
+    with site.running({"workers": 1, "block": ["second.example.com"]}) as running:
+        assert time.monotonic() - started < 10
+        assert addresses(running.ask("first.example.com")) == FORWARDED
+        assert addresses(running.ask("second.example.com")) == NULL

@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+import errno
+import os
+import socket
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+
+from sinkhole.config import Endpoint
+from sinkhole.errors import ListenError
+from sinkhole.service.sockets import Listening, _advice, listen
+from tests.conftest import IPV6
+
+ANY = Endpoint("127.0.0.1", 0)
+ABSENT = Endpoint("192.0.2.1", 5353)
+
+
+@contextmanager
+def listening(endpoints: Sequence[Endpoint], workers: int = 1, optional: bool = False) -> Iterator[list[Listening]]:
+    with ExitStack() as opened:
+        found = listen(endpoints, workers, optional=optional)
+        for sock in (sock for group in found for sock in (*group.udp, *group.tcp)):
+            opened.enter_context(sock)
+        yield found
+
+
+def test_each_worker_has_a_udp_and_a_tcp_socket_on_one_port() -> None:
+    with listening([ANY, Endpoint("127.0.0.2", 0)], workers=3) as found:
+        assert len(found) == 3
+        for worker in found:
+            assert worker.endpoints == found[0].endpoints
+            for sockets, kind in ((worker.udp, socket.SOCK_DGRAM), (worker.tcp, socket.SOCK_STREAM)):
+                assert [sock.type for sock in sockets] == [kind, kind]
+                assert [Endpoint(*sock.getsockname()) for sock in sockets] == worker.endpoints
+        assert [endpoint.host for endpoint in found[0].endpoints] == ["127.0.0.1", "127.0.0.2"]
+        assert all(endpoint.port for endpoint in found[0].endpoints)
+
+
+def test_queries_wait_for_a_worker() -> None:
+    """Nobody reads yet, and nothing is refused."""
+    with listening([ANY], workers=2) as found, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+        client.connect(found[0].endpoints[0])
+        client.send(b"first")
+        client.send(b"second")
+        socket.create_connection(found[0].endpoints[0], timeout=1).close()
+        (udp,) = [worker.udp[0] for worker in found if _readable(worker.udp[0])]
+        assert udp.recv(100) == b"first"
+        assert udp.recv(100) == b"second"
+
+
+def _readable(sock: socket.socket) -> bool:
+    try:
+        return bool(sock.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT))
+    except BlockingIOError:
+        return False
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("kind", [socket.SOCK_DGRAM, socket.SOCK_STREAM])
+def test_a_port_in_use_is_refused_even_when_its_owner_would_share_it(kind: socket.SocketKind, workers: int) -> None:
+    with socket.socket(socket.AF_INET, kind) as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        other.bind(ANY)
+        if kind == socket.SOCK_STREAM:
+            other.listen()
+        taken = Endpoint(*other.getsockname())
+        with pytest.raises(ListenError) as caught:
+            listen([ANY, taken], workers)
+    assert str(caught.value).startswith(f"{taken}: the port is in use by another program;")
+
+
+def test_a_port_that_was_left_a_moment_ago_is_free() -> None:
+    """A restart does not wait for TIME_WAIT."""
+    with listening([ANY]) as found:
+        endpoint = found[0].endpoints[0]
+        with socket.create_connection(endpoint) as client:
+            accepted, _ = found[0].tcp[0].accept()
+            accepted.close()  # who closes first has to wait
+            assert client.recv(1) == b""
+    with listening([endpoint]) as again:
+        assert again[0].endpoints == [endpoint]
+
+
+def test_an_address_of_another_machine() -> None:
+    with pytest.raises(ListenError, match=r"^192\.0\.2\.1:5353: this machine does not have that address$"):
+        listen([ANY, ABSENT], 1)
+
+
+def test_an_optional_address_may_be_missing_but_not_all_of_them() -> None:
+    with listening([ABSENT, ANY], optional=True) as found:
+        assert [endpoint.host for endpoint in found[0].endpoints] == ["127.0.0.1"]
+    with pytest.raises(ListenError, match="does not have that address"):
+        listen([ABSENT], 1, optional=True)
+
+
+def test_an_optional_address_whose_port_is_taken_is_no_missing_address() -> None:
+    with listening([ANY]) as found, pytest.raises(ListenError, match="in use"):
+        listen([ANY, *found[0].endpoints], 1, optional=True)
+
+
+@pytest.mark.skipif(not IPV6, reason="no IPv6")
+def test_both_protocols_may_have_the_same_port() -> None:
+    """:: is for IPv6 alone, or 0.0.0.0 beside it would be in use."""
+    with listening([Endpoint("::", 0)]) as found, listening([Endpoint("0.0.0.0", found[0].endpoints[0].port)]) as other:
+        assert found[0].endpoints[0].port == other[0].endpoints[0].port
+
+
+def test_advice() -> None:
+    endpoint = Endpoint("::1", 53)
+    privileged = _advice(PermissionError(errno.EACCES, "Permission denied"), endpoint)
+
+    assert privileged.startswith("[::1]:53: only a privileged process may use a port below 1024;")
+    assert "CAP_NET_BIND_SERVICE" in privileged
+    assert "listen.dns" in privileged
+    assert _advice(OSError(errno.ENOBUFS, "No buffer space available"), endpoint) == "[::1]:53: No buffer space available"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give its rights up")
+def test_port_53_without_privileges() -> None:
+    if int(Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").read_text()) <= 53:
+        pytest.skip("here everybody may use port 53")
+    os.seteuid(65534)
+    try:
+        with pytest.raises(ListenError, match=r"^127\.0\.0\.1:53: only a privileged process may use a port below 1024;"):
+            listen([Endpoint("127.0.0.1", 53)], 1)
+    finally:
+        os.seteuid(0)
