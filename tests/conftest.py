@@ -87,13 +87,16 @@ class Site:
         return self.write(name, json.dumps(settings, indent=1))
 
     @contextmanager
-    def running(self, settings: Mapping[str, Any], script: Script | None = None) -> Iterator[Running]:
-        """``sinkhole serve`` on free ports, with an upstream that follows ``script``; it has to end well on SIGTERM."""
+    def running(self, settings: Mapping[str, Any] | None, script: Script | None = None) -> Iterator[Running]:
+        """``sinkhole serve`` on free ports, with an upstream that follows ``script``; it has to end well on SIGTERM.
+
+        Without ``settings`` it runs without any configuration.
+        """
         with DnsServer(script or forwarded) as upstream, (self.directory / "serve.log").open("w") as log:
             fixed = {"listen": {"dns": LISTEN}, "upstream": {"servers": [f"127.0.0.1:{upstream.port}"]}}
-            config = self.configure({**fixed, **settings})
+            given = [] if settings is None else ["-c", self.configure({**fixed, **settings}).name]
             process = subprocess.Popen(
-                [sys.executable, "-m", "sinkhole", "serve", "-c", config.name],
+                [sys.executable, "-m", "sinkhole", "serve", *given],
                 cwd=self.directory,
                 env=self.environ(),
                 stdin=subprocess.DEVNULL,
@@ -127,6 +130,7 @@ class Running:
         self.process = process
         self.upstream = upstream
         self.endpoints: list[tuple[str, int]] = []
+        self.greeting = ""
         self._fixed = fixed
         self._log = log
 
@@ -145,7 +149,8 @@ class Running:
     def wait_until_ready(self) -> None:
         assert self.process.stdout
         assert select.select([self.process.stdout], [], [], PATIENCE)[0], self.log
-        found = re.findall(r"(\d+\.\d+\.\d+\.\d+|\[[0-9a-f:]+\]):(\d+)[,;]", self.process.stdout.readline())
+        self.greeting = self.process.stdout.readline()
+        found = re.findall(r"(\d+\.\d+\.\d+\.\d+|\[[0-9a-f:]+\]):(\d+)[,;]", self.greeting)
         assert found, self.log
         self.endpoints = [(host.strip("[]"), int(port)) for host, port in found]
 

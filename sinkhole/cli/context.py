@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -17,8 +18,9 @@ from sinkhole.cli.progress import Bars
 from sinkhole.compiler import build, plan
 from sinkhole.compiler.compile import Compiled
 from sinkhole.config import Config
-from sinkhole.errors import SinkholeError
+from sinkhole.errors import FeedError, SinkholeError
 from sinkhole.feeds import fetch
+from sinkhole.feeds.fetch import Fetched, NotModified, Progress, Validators
 from sinkhole.feeds.store import Fetcher, Store
 
 ConfigOption = Annotated[
@@ -82,11 +84,23 @@ class Context:
 
 
 def _fetcher(wanted: plan.Plan) -> Fetcher:
-    """Downloads, with the way to private addresses open for the sources that are marked as local."""
-    local = {source.location for source in wanted.sources if source.local}
-    return lambda location, validators, progress: fetch.load(
-        location, validators, progress, allow_local=location in local
-    )
+    """Downloads from a source's URL, else from its mirrors in their order.
+
+    The way to private addresses is open for the sources that are marked as local.
+    """
+    sources = {source.location: source for source in wanted.sources}
+
+    def get(location: str, known: Validators, progress: Progress) -> Fetched | NotModified:
+        source = sources[location]
+        try:
+            return fetch.load(location, known, progress, allow_local=source.local)
+        except FeedError:
+            for mirror in source.mirrors:
+                with suppress(FeedError):
+                    return fetch.load(mirror, Validators(), progress, allow_local=source.local)
+            raise
+
+    return get
 
 
 def load(path: Path | None) -> Context:

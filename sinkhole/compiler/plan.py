@@ -33,6 +33,7 @@ class SourcePlan(NamedTuple):
     title: str = ""
     license: str = ""
     homepage: str = ""
+    mirrors: tuple[str, ...] = ()
     interval: float = 86400.0
     local: bool = False
 
@@ -236,7 +237,7 @@ class _Planner:
             known = self.catalogue.sources[source.source]
             return SourcePlan(
                 known.id, known.url, known.format, known.subdomains, known.min_rules,
-                known.title, known.license, known.homepage, float(known.interval),
+                known.title, known.license, known.homepage, known.mirrors, float(known.interval),
             )  # fmt: skip
         location = str(source.url or source.path)
         return SourcePlan(

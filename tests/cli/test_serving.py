@@ -12,6 +12,7 @@ import dns.rcode
 import dns.rdatatype
 import pytest
 
+from sinkhole import __version__
 from tests.conftest import IPV6, Running, Site
 
 NXDOMAIN, NOERROR, REFUSED = dns.rcode.NXDOMAIN, dns.rcode.NOERROR, dns.rcode.REFUSED
@@ -129,6 +130,23 @@ def test_policy(resolver: Running, name: str, client: str, expected: list[str]) 
     answer = resolver.ask(name, source=client)
 
     assert (answer.rcode(), addresses(answer)) == (NOERROR, expected)
+
+
+def test_without_any_configuration(site: Site) -> None:
+    try:
+        for kind in (socket.SOCK_DGRAM, socket.SOCK_STREAM):
+            with socket.socket(socket.AF_INET, kind) as probe:
+                probe.bind(("127.0.0.1", 5353))
+    except OSError:
+        pytest.skip("port 5353 is in use here")
+    with site.running(None) as running:
+        ipv6 = ", [::1]:5353" if IPV6 else ""
+        assert running.greeting == (
+            f"sinkhole {__version__} answers on 127.0.0.1:5353{ipv6}; try: dig @127.0.0.1 -p 5353 chat.deepseek.com\n"
+        )
+        assert addresses(running.ask("chat.deepseek.com")) == NULL
+        assert addresses(running.ask("canary-deepseek.example.com", tcp=True)) == NULL
+    assert sorted(path.name for path in site.directory.iterdir()) == ["serve.log", "state"]
 
 
 def test_a_reload_changes_how_blocked_names_are_answered(site: Site) -> None:
