@@ -159,9 +159,8 @@ def _write(plan: Plan, lists: Iterable[Compiled], accepted: list[str], feeds: It
 
 def inputs(plan: Plan, feeds: Iterable[Feed]) -> str:
     """A hash of all that a bundle is made of: an equal one means that there is nothing to build."""
-    copies = [(feed.source.location, feed.copy and feed.copy.sha256) for feed in feeds]
-    parts = (__version__, plan.lists, plan.fence.trees, plan.fence.names, plan.fence.protected, plan.policy, copies)
-    return hashlib.sha256(repr(parts).encode()).hexdigest()
+    copies = [(feed.source.id, feed.copy and feed.copy.sha256) for feed in feeds]
+    return hashlib.sha256(repr((__version__, plan.portable, copies)).encode()).hexdigest()
 
 
 def describe(compiled: Compiled) -> Mapping[str, object]:

@@ -36,7 +36,7 @@ class SourceReport(NamedTuple):
         """The report as the manifest keeps it."""
         return {
             "id": self.source.id,
-            "location": shown(self.source.location),
+            "location": shown(self.source.location) if "://" in self.source.location else self.source.id,
             "title": self.source.title,
             "license": self.source.license,
             "homepage": self.source.homepage,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from sinkhole.catalogue.loader import Catalogue
@@ -74,6 +75,15 @@ class Plan(NamedTuple):
     lists: tuple[ListPlan, ...]
     policy: dict[str, Any]
     fence: Fence
+
+    @property
+    def portable(self) -> tuple[object, ...]:
+        """All of the plan that a bundle depends on; files count by the name that people know them by."""
+        lists = (
+            entry._replace(sources=tuple(source._replace(location=source.id) for source in entry.sources))
+            for entry in self.lists
+        )
+        return (*lists, self.policy, *self.fence._replace(above=frozenset()))
 
     @property
     def sources(self) -> list[SourcePlan]:
@@ -241,9 +251,15 @@ class _Planner:
             )  # fmt: skip
         location = str(source.url or source.path)
         return SourcePlan(
-            shown(source.url) if source.url else location, location, source.format, source.subdomains, source.min_rules,
-            source.title or "", source.license or "", local=source.local,
+            shown(source.url) if source.url else self._relative(location), location,
+            source.format, source.subdomains, source.min_rules, source.title or "", source.license or "",
+            local=source.local,
         )  # fmt: skip
+
+    def _relative(self, path: str) -> str:
+        """A path as from the configuration's directory, so that a bundle does not depend on where that is."""
+        directory = Path(self.config.where()[0]).absolute().parent
+        return str(Path(path).relative_to(directory)) if Path(path).is_relative_to(directory) else path
 
     def _where(self, list_id: str, *path: str | int) -> tuple[str, int]:
         if list_id in self.config.lists:
