@@ -180,6 +180,13 @@ class Bundle:
         trie = self._trie
         return [(found, self._attributes[self._numbers[trie[found]]]) for found in trie.prefixes(key)]
 
+    def records(self, key: bytes) -> tuple[int, ...]:
+        """The attribute record of every key that :meth:`matches`, as numbers, after one that tells whether the last is
+        ``key`` itself; empty when none does. Equal for names that are listed alike."""
+        trie, numbers = self._trie, self._numbers
+        found = trie.prefixes(key)
+        return (found[-1] == key, *[numbers[trie[match]] for match in found]) if found else ()
+
     def items(self) -> Iterator[tuple[bytes, Attribute]]:
         """(key, attribute) of every key."""
         return ((key, self._attributes[self._numbers[number]]) for key, number in self._trie.items())

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from enum import IntEnum, IntFlag
+from enum import IntEnum, IntFlag, StrEnum
 from typing import NamedTuple
 
 
@@ -69,6 +69,49 @@ class Rule(NamedTuple):
         return f"{'allow' if self.kind.allow else 'block'} {self.kind.scope.label} {self.name}"
 
 
+class On(StrEnum):
+    """What a special rule is matched with."""
+
+    NAME = "name"
+    PATTERN = "pattern"  #: an RE2 expression that is found somewhere in the name
+    NOT_PATTERN = "not-pattern"  #: an RE2 expression that is not
+    ADDRESS = "address"  #: a network that has an address of the answer (RPZ-IP, lists of addresses)
+    CLIENT = "client"  #: a network that has the client's address (RPZ-CLIENT-IP)
+    SERVER_NAME = "server-name"  #: the name of an authoritative server (RPZ-NSDNAME): a forwarder never sees one
+    SERVER_ADDRESS = "server-address"  #: the address of an authoritative server (RPZ-NSIP): nor this
+
+
+class Special(NamedTuple):
+    """A rule that a name and a kind cannot say: a few in a list of a million.
+
+    ``what`` is a name, an RE2 expression over lower-case names without the trailing dot, or a network. Each of the
+    conditions holds when it is empty or one of its entries fits; an entry with ``~`` in front must not fit. ``answer``
+    is empty for the policy's blocking mode, else ``NXDOMAIN``, ``NODATA``, ``REFUSED``, ``DROP``, ``TCP-ONLY``,
+    ``NULL`` (0.0.0.0 and ::), or records in the form ``TYPE DATA``, separated by newlines.
+    """
+
+    line: int
+    on: On
+    what: str
+    kind: Kind
+    types: tuple[str, ...] = ()  #: record types: ``A``, ``~AAAA``
+    clients: tuple[str, ...] = ()  #: addresses, networks or names of clients
+    tags: tuple[str, ...] = ()  #: kinds of device: ``device_phone``
+    except_names: tuple[str, ...] = ()  #: trees that the rule does not touch (``$denyallow``)
+    answer: str = ""
+
+    def __str__(self) -> str:
+        parts = [f"{'allow' if self.kind.allow else 'block'}"]
+        parts += [self.kind.scope.label] if self.on is On.NAME else [self.on.value]
+        parts.append(self.what)
+        for name in ("types", "clients", "tags", "except_names"):
+            if values := getattr(self, name):
+                parts.append(f"{name.replace('_', '-')}={'|'.join(values)}")
+        if self.answer:
+            parts.append(f"answer={self.answer!r}")
+        return " ".join(parts)
+
+
 class Skipped(NamedTuple):
     """A line that became no rule: its number from 1, its text (cut), and the reason."""
 
@@ -83,9 +126,15 @@ SAMPLES = 5
 
 @dataclass
 class Parsed:
-    """What a reader made of one text: names by kind, and every line it did not use, counted by reason."""
+    """What a reader made of one text: names by kind, special rules, and every line it did not use, counted by reason.
+
+    ``disabled`` are rules that another line takes back (``$badfilter``), wherever in the list they stand; the line
+    numbers of special ones mean nothing.
+    """
 
     names: dict[Kind, list[bytes]] = field(default_factory=dict)
+    special: list[Special] = field(default_factory=list)
+    disabled: list[Rule | Special] = field(default_factory=list)
     skipped: Counter[str] = field(default_factory=Counter)
     samples: list[Skipped] = field(default_factory=list)
     lines: int = 0
@@ -104,4 +153,4 @@ class Parsed:
                 yield Rule(name.decode(), kind)
 
     def __len__(self) -> int:
-        return sum(map(len, self.names.values()))
+        return sum(map(len, self.names.values())) + len(self.special)

@@ -42,7 +42,7 @@ app.add_typer(catalogue.directive, name="directive")
 def main() -> None:
     """Run the command line; errors that people can act on are printed without a traceback."""
     try:
-        app()
+        app(prog_name="sinkhole")
     except SinkholeError as error:
         print(f"sinkhole: {error}", file=sys.stderr)
         sys.exit(4 if isinstance(error, GuardError) else 1)

@@ -9,13 +9,16 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 from sinkhole import __version__, bundle
 from sinkhole.compiler.blocklist import Code
-from sinkhole.compiler.compile import Compiled, Text, compile_list, own_rules
+from sinkhole.compiler.compile import Compiled, compile_list, own_rules
+from sinkhole.compiler.guard import Fence
 from sinkhole.compiler.plan import ListPlan, Plan, SourcePlan
+from sinkhole.compiler.source import SourceRules, Text, read_source
 from sinkhole.errors import FeedError, GuardError
 from sinkhole.feeds.fetch import shown
 from sinkhole.feeds.store import Copy, Fetcher, Store
@@ -82,16 +85,17 @@ def compile_lists(
     """Compile ``lists`` from the copies there are."""
     copies = {feed.source.location: feed.copy for feed in feeds if feed.copy}
 
-    def text(source: SourcePlan) -> Text | None:
-        copy = copies.get(source.location)
-        return Text(copy.path.read_bytes(), copy.sha256) if copy else None
-
     compiled = []
     for at, entry in enumerate(lists):
         progress("compile", at, len(lists))
-        compiled.append(compile_list(entry, text, plan.fence))
+        compiled.append(compile_list(entry, partial(_rules, copies, entry.allows, plan.fence)))
     progress("compile", len(lists), len(lists))
     return tuple(compiled)
+
+
+def _rules(copies: Mapping[str, Copy], allows: bool, fence: Fence, source: SourcePlan) -> SourceRules | None:
+    copy = copies.get(source.location)
+    return read_source(source, Text(copy.path.read_bytes(), copy.sha256), allows, fence) if copy else None
 
 
 def refusals(lists: Iterable[Compiled]) -> list[str]:

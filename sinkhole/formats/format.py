@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
-from sinkhole.rules import Kind, Parsed
+from sinkhole.rules import Kind, Parsed, Special
 
 
 class Header(NamedTuple):
@@ -51,8 +51,10 @@ class Format(NamedTuple):
 
     ``lines`` maps each kind of rule that the format can state to a template for the name. ``nested`` formats let the
     most specific rule win (DNS wildcards); in the others an exception beats every block, as in AdGuard's engine.
-    ``max_name`` is the longest name it may hold. ``start`` writes what stands between the header and the rules;
-    ``context`` is what a line of a text needs before it to read as it does there.
+    ``max_name`` is the longest name it may hold. ``start`` writes what stands between the header and the rules and
+    ``end`` what stands behind them. ``context`` is what a line of a text needs before it to read as it does there.
+    ``special`` states a special rule in one line or more, or gives None when the format has no word for it. ``comment``
+    is empty for a format without comments, which has no header lines.
     """
 
     name: str
@@ -64,4 +66,6 @@ class Format(NamedTuple):
     nested: bool = False
     max_name: int = 253
     start: Callable[[Header], bytes] = lambda header: b""
+    end: bytes = b""
     context: Callable[[bytes], bytes] = lambda text: b""
+    special: Callable[[Special], str | None] = lambda rule: None

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from sinkhole.names import MAX_TEXT, BadName, parse_name
-from sinkhole.rules import SAMPLES, Kind, Parsed, Rule
+from sinkhole.rules import SAMPLES, Kind, Parsed, Rule, Special
 
 #: Longest line that is looked at, in octets.
 MAX_LINE = 65536
@@ -23,8 +23,16 @@ _SPACES = rb"[ \t]*+"
 _COMMENT = re.compile(r"(?:^|\s)[#;].*")
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 
-#: A line to the rules it states; a string in their place is the reason why a part of the line was skipped.
-LineReader = Callable[[str], Iterable[Rule | str]]
+
+class Disabled(NamedTuple):
+    """A rule that this line takes back."""
+
+    rule: Rule | Special
+
+
+#: A line to the rules it states (a special one with any line number: it gets its own) or takes back; a string in their
+#: place is the reason why a part of the line was skipped.
+LineReader = Callable[[str], Iterable[Rule | Special | Disabled | str]]
 
 
 class Bulk(NamedTuple):
@@ -60,10 +68,15 @@ def read_lines(text: bytes, bulks: Sequence[Bulk], line: LineReader) -> Parsed:
             parsed.skip(number, content, "a control character")
             continue
         for found in line(content):
-            if isinstance(found, str):
-                parsed.skip(number, content, found)
-            else:
-                parsed.add(found)
+            match found:
+                case str():
+                    parsed.skip(number, content, found)
+                case Rule():
+                    parsed.add(found)
+                case Special():
+                    parsed.special.append(found._replace(line=number))
+                case Disabled():
+                    parsed.disabled.append(found.rule)
     return parsed
 
 

@@ -25,6 +25,8 @@ EDE_BLOCKED = 15
 #: EXTRA-TEXT beyond this many octets is cut: the whole answer has to fit a datagram.
 MAX_TEXT = 200
 _MAX_CLIENTS = 100_000
+#: Distinct ways to be on lists; each counts once for every profile.
+_MAX_DECIDED = 100_000
 _EXACT, _BELOW = 1, 2
 
 
@@ -76,6 +78,7 @@ class Policy:
         self._profiles: list[Profile] = []
         self._known: dict[frozenset[str], int] = {}
         self._clients: dict[str, int] = {}
+        self._decided: dict[tuple[int, tuple[int, ...]], Verdict] = {}
 
     def profile(self, client: str) -> int:
         """The number of the profile of a client's address (``192.0.2.7``, ``2001:db8::1``, ``fe80::1%eth0``)."""
@@ -102,15 +105,21 @@ class Policy:
                 yield group
 
     def decide(self, profile: int, key: bytes) -> Verdict:
-        """The verdict on a name (:func:`sinkhole.names.wire_key`) for a profile."""
-        hits = self.hits(key)
-        if not hits:
+        """The verdict on a name (:func:`sinkhole.names.wire_key`) for a profile.
+
+        It follows from the name's attribute records alone, and there are few different ones: names that are listed
+        alike get the same object.
+        """
+        records = self.bundle.records(key)
+        if not records:
             return FORWARD
-        _, steps, allowed, allows = self._profiles[profile]
-        for step in steps if allows.isdisjoint(hits) else allowed:
-            if (hit := hits.get(step.list)) is not None:
-                return step.verdict._replace(rule=hit.rule)
-        return FORWARD
+        verdict = self._decided.get((profile, records))
+        if verdict is None:
+            if len(self._decided) >= _MAX_DECIDED:
+                self._decided.clear()
+            verdict = next((step.verdict for step, hit in self.trace(profile, key) if hit), FORWARD)
+            self._decided[profile, records] = verdict
+        return verdict
 
     def trace(self, profile: int, key: bytes) -> list[tuple[Step, Hit | None]]:
         """Every step of a profile in order of precedence, with its entry for a name; the first that has one decides."""

@@ -1,0 +1,91 @@
+"""One source: its text read, given the meaning that it has in its list, and guarded."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from sinkhole.compiler.blocklist import keys_of
+from sinkhole.compiler.guard import Fence, Quarantined, guard
+from sinkhole.compiler.plan import SourcePlan
+from sinkhole.feeds.fetch import shown
+from sinkhole.formats import detect, format_named
+from sinkhole.rules import Kind, Parsed, Rule, Scope, Skipped, Special
+
+
+class Text(NamedTuple):
+    """A source's last good text, as :mod:`sinkhole.feeds.store` keeps it."""
+
+    data: bytes
+    sha256: str
+
+
+class SourceReport(NamedTuple):
+    """What became of one source: a function of its text alone, so that the same text gives the same report."""
+
+    source: SourcePlan
+    sha256: str
+    format: str
+    lines: int
+    rules: int
+    skipped: Mapping[str, int]
+    samples: tuple[Skipped, ...]
+    quarantined: tuple[Quarantined, ...]
+
+    def data(self) -> dict[str, Any]:
+        """The report as the manifest keeps it."""
+        return {
+            "id": self.source.id,
+            "location": shown(self.source.location) if "://" in self.source.location else self.source.id,
+            "title": self.source.title,
+            "license": self.source.license,
+            "homepage": self.source.homepage,
+            "subdomains": self.source.subdomains,
+            "sha256": self.sha256,
+            "format": self.format,
+            "lines": self.lines,
+            "rules": self.rules,
+            "skipped": dict(sorted(self.skipped.items())),
+            "samples": [sample._asdict() for sample in self.samples],
+            "quarantined": [{"rule": str(found.rule), "why": found.why} for found in self.quarantined],
+        }
+
+
+class SourceRules(NamedTuple):
+    """The rules of one source: distinct keys by kind, sorted; special rules; and the rules that it takes back."""
+
+    keys: Mapping[Kind, list[bytes]]
+    special: tuple[Special, ...]
+    disabled: tuple[Rule | Special, ...]
+    report: SourceReport
+
+
+def read_source(source: SourcePlan, text: Text, allows: bool, fence: Fence) -> SourceRules:
+    """Read ``text`` as ``source`` says. ``allows``: the list is of type allow, so every name is simply listed."""
+    format = detect(text.data) if source.format == "auto" else format_named(source.format)
+    parsed = format.read(text.data)
+    rules = len(parsed)
+    names = _as_meant(parsed, source.subdomains, allows)
+    keys = keys_of(names)
+    quarantined = guard(names, keys, fence)
+    report = SourceReport(
+        source,
+        text.sha256,
+        format.name,
+        parsed.lines,
+        rules,
+        parsed.skipped,
+        tuple(parsed.samples),
+        tuple(quarantined),
+    )
+    return SourceRules(keys, tuple(parsed.special), tuple(parsed.disabled), report)
+
+
+def _as_meant(parsed: Parsed, subdomains: bool, allows: bool) -> dict[Kind, list[bytes]]:
+    """Rules by the kind they have in this list: exact names widened where the source says so, and in a list of type
+    allow every name, however stated, simply listed."""
+    names: dict[Kind, list[bytes]] = {}
+    for kind, found in parsed.names.items():
+        scope = Scope.TREE if subdomains and kind.scope == Scope.EXACT else kind.scope
+        names.setdefault(Kind(scope, kind.allow and not allows, kind.rank), []).extend(found)
+    return names
