@@ -1,7 +1,7 @@
 """Made-up lists of any size, the same for the same seed: ``python -m benchmarks.corpus --count N --form FORM``.
 
-The names look like those of real lists (two to four labels, words, digits, hyphens) and are all below ``test``, which is
-reserved (RFC 6761 6.2), so that no benchmark can name or reach anybody.
+The names look like those of real lists (two to four labels, words, digits, hyphens) and are all below ``test``, which
+is reserved (RFC 6761 6.2), so that no benchmark can name or reach anybody.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@
       index.marisa      MARISA trie of keys (sinkhole.names), memory-mapped and shared by all processes
       attributes.bin    for each key id, the number of its attribute record: little-endian uint32
       attributes.json   the attribute records: [[list number, code], ...], code as in sinkhole.compiler.blocklist.Code
+      special.json      the rules that a name alone cannot say (sinkhole.policy.special)
       policy.json       groups, directives, entries and protected names (sinkhole.policy)
       own.json          rules that come from the catalogue or the configuration, each with its file and line
       sources/<sha256>  the text of every source, so that a decision can be traced to a line
@@ -35,6 +36,9 @@ import marisa_trie
 from sinkhole.errors import BundleError
 
 VERSION = 1
+#: Codes with this bit are masks of a list with special rules, shifted by :data:`MASK_SHIFT`: its rules are weighed
+#: against those when a query comes.
+MASKED, MASK_SHIFT = 8, 4
 CURRENT = "current"
 _NAME_LENGTH = 16
 
@@ -81,6 +85,7 @@ def write(
     manifest: Mapping[str, Any],
     policy: Mapping[str, Any],
     own: Iterable[Mapping[str, Any]],
+    special: Iterable[Mapping[str, Any]] = (),
     texts: Iterable[Text],
 ) -> Path:
     """Write a bundle below ``parent`` and return its directory; an equal bundle that is there already is kept.
@@ -90,7 +95,8 @@ def write(
     parent.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix=".new-", dir=parent))
     try:
-        trie = marisa_trie.BinaryTrie(index.numbers)
+        # One trie instead of nested ones: half as large again, but a look-up is a fifth quicker (benchmarks/).
+        trie = marisa_trie.BinaryTrie(index.numbers, num_tries=1)
         trie.save(str(work / "index.marisa"))
         numbers = array("I", bytes(4 * len(index.numbers)))
         for key, number in index.numbers.items():
@@ -101,6 +107,7 @@ def write(
         _write_json(work / "attributes.json", index.attributes)
         _write_json(work / "policy.json", policy)
         _write_json(work / "own.json", list(own))
+        _write_json(work / "special.json", list(special))
         (work / "sources").mkdir()
         for text in texts:
             _link(text.path, work / "sources" / text.sha256)
@@ -111,10 +118,12 @@ def write(
         for path in (*work.iterdir(), work):
             _sync(path)
         target = parent / _sha256(work / "manifest.json")[:_NAME_LENGTH]
+        if target.exists() and not _whole(target):
+            target.rename(work.with_suffix(".damaged"))
         try:
             work.rename(target)
         except OSError:
-            if not (target / "manifest.json").exists():
+            if not target.exists():
                 raise
         _sync(parent)
         return target
@@ -157,6 +166,7 @@ class Bundle:
         self.manifest = manifest
         self.lists: list[str] = [entry["id"] for entry in manifest["lists"]]
         self.policy: Mapping[str, Any] = _read_json(path / "policy.json")
+        self.special: list[dict[str, Any]] = _read_json(path / "special.json")
         self._attributes: list[Attribute] = [
             tuple((number, code) for number, code in record) for record in _read_json(path / "attributes.json")
         ]
@@ -186,6 +196,11 @@ class Bundle:
         trie, numbers = self._trie, self._numbers
         found = trie.prefixes(key)
         return (found[-1] == key, *[numbers[trie[match]] for match in found]) if found else ()
+
+    def entry(self, key: bytes) -> Attribute:
+        """The attribute of exactly ``key``."""
+        number = self._trie.get(key)
+        return NOTHING if number is None else self._attributes[self._numbers[number]]
 
     def items(self) -> Iterator[tuple[bytes, Attribute]]:
         """(key, attribute) of every key."""
@@ -225,6 +240,14 @@ def load(path: Path) -> Bundle:
         return Bundle(path, manifest)
     except OSError as error:
         raise BundleError(f"{error.filename or path}: {error.strerror}") from error
+
+
+def _whole(path: Path) -> bool:
+    try:
+        load(path)
+    except (BundleError, ValueError, LookupError):
+        return False
+    return True
 
 
 def current(parent: Path) -> Path | None:

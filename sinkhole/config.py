@@ -197,6 +197,17 @@ class Exports(Model):
     )
 
 
+class Feeds(Model):
+    """How lists are fetched."""
+
+    directories: tuple[LocalPath, ...] = Field(
+        (),
+        description="Directories that list files may be read from, links followed, beside that of this file. Default: "
+        "each file that is named may be anywhere, but no link may lead out of its directory.",
+        examples=[["/srv/lists"]],
+    )
+
+
 def _state_directory() -> Path:
     """Where programs keep state: https://specifications.freedesktop.org/basedir-spec/latest/."""
     home = os.environ.get("XDG_STATE_HOME", "")
@@ -244,6 +255,7 @@ class Config(Model):
             ]
         ],
     )
+    feeds: Feeds = Field(Feeds(), description="How lists are fetched.")
     block: Names = Field(
         (),
         description="Names that nobody may reach: `bad.example` with all below it, `=bad.example` alone.",
@@ -358,7 +370,9 @@ def _blocks(model: type[Model], values: Model, indent: str) -> Iterator[str]:
         text = _prose(str(info.description), indent)
         value = getattr(values, name)
         if isinstance(value, Model):
-            yield f"{text}{indent}{key}:\n" + "".join(_blocks(type(value), value, indent + "  "))
+            inner = "".join(_blocks(type(value), value, indent + "  "))
+            sets = any(not line.lstrip().startswith("#") for line in inner.splitlines())
+            yield f"{text}{indent}{'' if sets else '#'}{key}:\n{inner}"
             continue
         text += "".join(
             _prose(f"- {inner.alias}: {inner.description}", indent)

@@ -46,7 +46,14 @@ class ConfigError(SinkholeError):
 
 
 class FeedError(SinkholeError):
-    """A feed that cannot be used now: transport failure, too large, or not a list."""
+    """A feed that cannot be used now: transport failure, too large, or not a list.
+
+    ``wait`` are the seconds after which its server wants to be asked again, if it said so.
+    """
+
+    def __init__(self, message: str, wait: float | None = None) -> None:
+        super().__init__(message)
+        self.wait = wait
 
 
 class FormatError(SinkholeError):

@@ -22,10 +22,11 @@ from sinkhole.errors import SinkholeError
 TEMPORARY = ".tmp-"
 
 
-def write_atomic(path: Path, data: bytes | Iterable[bytes], mode: int = 0o644) -> bool:
+def write_atomic(path: Path, data: bytes | Iterable[bytes], mode: int = 0o644, *, flush: bool = True) -> bool:
     """Make ``path`` hold ``data`` with exactly the permissions ``mode``; missing directories are made.
 
     Returns whether the content changed: a file that already holds these bytes is left alone, its mode and time too.
+    Without ``flush`` a power cut may leave a damaged file, which is for content that is checked and can be made again.
     """
     with _replacing(path) as temporary:
         fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
@@ -35,8 +36,9 @@ def write_atomic(path: Path, data: bytes | Iterable[bytes], mode: int = 0o644) -
             if path.is_file() and filecmp.cmp(temporary, path, shallow=False):
                 return False
             os.fchmod(fd, mode)
-            os.fsync(fd)
-        _rename(temporary, path)
+            if flush:
+                os.fsync(fd)
+        _rename(temporary, path, flush)
         return True
 
 
@@ -48,6 +50,12 @@ def swap_link(link: Path, target: str | Path) -> bool:
         temporary.symlink_to(target)
         _rename(temporary, link)
         return True
+
+
+def sweep(directory: Path) -> None:
+    """Remove what crashes left in a directory in which nobody else writes now."""
+    for path in directory.glob(f"{TEMPORARY}{'[0-9a-f]' * 16}"):
+        path.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -64,8 +72,10 @@ def _replacing(path: Path) -> Iterator[Path]:
         raise SinkholeError(f"cannot write {path}: {error.strerror or error}") from error
 
 
-def _rename(temporary: Path, path: Path) -> None:
+def _rename(temporary: Path, path: Path, flush: bool = True) -> None:
     os.replace(temporary, path)
+    if not flush:
+        return
     fd = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(fd)

@@ -19,6 +19,7 @@ class Scope(IntFlag):
     EXACT = 1
     SUBDOMAINS = 2
     TREE = 3
+    __hash__ = int.__hash__  # Enum's own is Python code, and kinds are keys where a million names go by
 
     @property
     def label(self) -> str:
@@ -35,6 +36,7 @@ class Rank(IntEnum):
     FEED = 0
     IMPORTANT = 1
     OWN = 2
+    __hash__ = int.__hash__  # as in Scope
 
 
 class Kind(NamedTuple):
@@ -59,6 +61,23 @@ class Kind(NamedTuple):
 DECIDING = tuple((bool(pair % 2), 2 * pair) for pair in range(5, -1, -1))
 
 
+_EXACT_BITS = sum(Scope.EXACT << shift for _, shift in DECIDING)
+_BELOW_BITS = sum(Scope.SUBDOMAINS << shift for _, shift in DECIDING)
+
+
+def applying(mask: int, own: bool) -> int:
+    """The kinds of a mask that apply, as SUBDOMAINS bits: to the name itself (``own``), or to a name below it."""
+    return (mask & _EXACT_BITS) << 1 if own else mask & _BELOW_BITS
+
+
+def strongest(bits: int) -> tuple[Rank, bool] | None:
+    """(rank, allow) of the strongest kind among SUBDOMAINS bits; None among none."""
+    for allow, shift in DECIDING:
+        if bits & (Scope.SUBDOMAINS << shift):
+            return Rank(shift // 4), allow
+    return None
+
+
 class Rule(NamedTuple):
     """One rule. ``name`` is a lower-case A-label name without the trailing dot."""
 
@@ -81,13 +100,19 @@ class On(StrEnum):
     SERVER_ADDRESS = "server-address"  #: the address of an authoritative server (RPZ-NSIP): nor this
 
 
+#: The answer of an exception that takes every answer away (``@@…$dnsrewrite``).
+ANY_ANSWER = "ANY"
+
+
 class Special(NamedTuple):
     """A rule that a name and a kind cannot say: a few in a list of a million.
 
     ``what`` is a name, an RE2 expression over lower-case names without the trailing dot, or a network. Each of the
     conditions holds when it is empty or one of its entries fits; an entry with ``~`` in front must not fit. ``answer``
     is empty for the policy's blocking mode, else ``NXDOMAIN``, ``NODATA``, ``REFUSED``, ``DROP``, ``TCP-ONLY``,
-    ``NULL`` (0.0.0.0 and ::), or records in the form ``TYPE DATA``, separated by newlines.
+    ``NULL`` (0.0.0.0 and ::), or records in the form ``TYPE DATA`` (:mod:`sinkhole.formats.records`), separated by
+    newlines. An exception with an answer allows nothing: it takes that answer (:data:`ANY_ANSWER`: every answer) away
+    from the blocks of any rank that would give it.
     """
 
     line: int
@@ -99,6 +124,11 @@ class Special(NamedTuple):
     tags: tuple[str, ...] = ()  #: kinds of device: ``device_phone``
     except_names: tuple[str, ...] = ()  #: trees that the rule does not touch (``$denyallow``)
     answer: str = ""
+
+    @property
+    def conditional(self) -> bool:
+        """Whether there is a query for a name it matches that it does not apply to."""
+        return bool(self.types or self.clients or self.tags or self.except_names)
 
     def __str__(self) -> str:
         parts = [f"{'allow' if self.kind.allow else 'block'}"]
@@ -129,7 +159,7 @@ class Parsed:
     """What a reader made of one text: names by kind, special rules, and every line it did not use, counted by reason.
 
     ``disabled`` are rules that another line takes back (``$badfilter``), wherever in the list they stand; the line
-    numbers of special ones mean nothing.
+    numbers of special ones mean nothing. ``unread`` are the numbers of the lines of which nothing was used, by reason.
     """
 
     names: dict[Kind, list[bytes]] = field(default_factory=dict)
@@ -137,6 +167,7 @@ class Parsed:
     disabled: list[Rule | Special] = field(default_factory=list)
     skipped: Counter[str] = field(default_factory=Counter)
     samples: list[Skipped] = field(default_factory=list)
+    unread: dict[str, list[int]] = field(default_factory=dict)
     lines: int = 0
 
     def add(self, rule: Rule) -> None:

@@ -49,6 +49,14 @@ def any_wildcard(stated: Sequence[Rule], name: str) -> bool:
     return next((owners[owner] for owner in candidates if owner in owners), False)
 
 
+def most_specific(stated: Sequence[Rule], name: str) -> bool:
+    """Whether a name is blocked when the nearest rule decides, and at one name a scope of one side over a tree."""
+    found = [
+        (len(rule.name), rule.kind.scope != Scope.TREE, not rule.kind.allow) for rule in stated if covers(rule, name)
+    ]
+    return bool(found) and max(found)[2]
+
+
 def _owners(stated: Sequence[Rule]) -> dict[str, bool]:
     owners = {}
     for rule in stated:
@@ -68,9 +76,27 @@ def _upwards(name: str) -> Iterable[str]:
 MEANING: dict[str, tuple[Meaning, ...]] = {
     "domains": (strongest,),
     "hosts": (strongest,),
+    "wildcard": (strongest,),
     "adblock": (strongest,),
     "pihole": (strongest,),
+    "pihole-regex": (strongest,),
     "rpz": (closest_encloser, any_wildcard),
+    "dnsmasq": (most_specific,),
+    "dnsmasq-address": (most_specific,),
+    "dnsmasq-server": (most_specific,),
+    "unbound": (most_specific,),
+    "unbound-null": (most_specific,),
+    "knot": (any_wildcard,),
+    "powerdns": (most_specific,),
+    "coredns": (strongest,),
+    "squid": (strongest,),
+    "dnscrypt": (strongest,),
+    "v2fly": (strongest,),
+    "pac": (most_specific,),
+    "csv": (strongest,),
+    "json": (strongest,),
+    "nftables": (strongest,),
+    "ipset": (strongest,),
 }
 
 

@@ -79,7 +79,7 @@ def test_every_example_is_a_valid_command(where: str, line: str) -> None:
 
 def test_every_format_is_documented() -> None:
     page = (ROOT / "docs/formats.md").read_text(encoding="utf-8")
-    assert re.findall(r"^\| `([a-z0-9]+)` .* ([a-z]+) \|$", page, re.M) == [
+    assert re.findall(r"^\| `([a-z0-9-]+)` .* ([a-z0-9]+) \|$", page, re.M) == [
         (format.name, format.suffix) for format in FORMATS.values()
     ]
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from sinkhole.errors import SinkholeError
-from sinkhole.files import TEMPORARY, Lock, swap_link, write_atomic
+from sinkhole.files import TEMPORARY, Lock, swap_link, sweep, write_atomic
 
 
 def names(directory: Path) -> list[str]:
@@ -157,3 +157,14 @@ def test_a_killed_instance_leaves_no_lock(tmp_path: Path) -> None:
 def test_a_lock_that_cannot_be_made_names_the_path(tmp_path: Path) -> None:
     with pytest.raises(SinkholeError, match=f"^cannot lock {tmp_path}: Is a directory$"), Lock(tmp_path):
         pass
+
+
+def test_sweep_removes_what_crashes_left_and_nothing_else(tmp_path: Path) -> None:
+    (tmp_path / ".tmp-0123456789abcdef").write_bytes(b"")
+    kept = {"list.txt", ".tmp-mine", ".tmp-0123456789abcdef0", "below"}
+    for name in kept - {"below"}:
+        (tmp_path / name).write_bytes(b"")
+    (tmp_path / "below").mkdir()
+    sweep(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == kept
+    sweep(tmp_path / "missing")

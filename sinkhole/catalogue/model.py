@@ -55,6 +55,9 @@ EDE = {
     "user-request": 17,
 }
 
+MAX_SKIPPED = "A text is refused when more than this share of its rules and lines with content cannot be used."
+MAX_CHANGE = "A text is refused when its number of rules is off the one before by more than this share of that."
+
 #: Characters in one text; the longest that anyone needs is a URL or a note.
 MAX_TEXT = 2048
 
@@ -150,6 +153,13 @@ class Duration(float):
         return f"{self * 1000:.0f}ms"
 
 
+class Share(float):
+    """A part of a whole, written as a percentage: ``50%`` is 0.5."""
+
+    def __str__(self) -> str:
+        return f"{100 * self:g}%"
+
+
 _UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
 _DURATION = re.compile(rf"([0-9]{{1,9}})({'|'.join(_UNITS)})")
 _ID = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*")
@@ -160,6 +170,12 @@ def parse_duration(text: str) -> Duration:
     if found := _DURATION.fullmatch(text):
         return Duration(int(found[1]) * _UNITS[found[2]])
     raise ValueError(f"{text!r} is not a duration; write a number and a unit of {', '.join(_UNITS)}, as in 2s")
+
+
+def _parse_share(text: str) -> Share:
+    if found := re.fullmatch("([0-9]{1,6})%", text):
+        return Share(int(found[1]) / 100)
+    raise ValueError(f"{text!r} is not a percentage; write one as in 50%")
 
 
 def _parse_name(text: str) -> str:
@@ -292,6 +308,7 @@ Id = Annotated[str, Text(_parse_id)]
 Day = Annotated[date, Text(_parse_date, what="a date such as 2025-02-05")]
 Instant = Annotated[datetime, Text(_parse_instant, datetime.isoformat)]
 Seconds = Annotated[Duration, Text(parse_duration, what="a duration such as 2s")]
+Percentage = Annotated[Share, Text(_parse_share, what="a percentage such as 50%")]
 Network = Annotated[IPv4Network | IPv6Network, Text(_parse_network)]
 Country = Annotated[str, Text(_parse_country)]
 SecureUrl = Annotated[str, _url("https")]
@@ -353,7 +370,9 @@ class Source(Model):
     license: Line = Field(description="SPDX identifier where there is one.")
     homepage: SecureUrl = Field(description="Where people read about it.")
     min_rules: Minimum = Field(1, description="A download with fewer rules is refused and the last good copy stays.")
-    interval: Seconds = Field(Duration(86400), description="How long a copy counts as fresh.")
+    max_skipped: Percentage = Field(Share(0.5), description=MAX_SKIPPED)
+    max_change: Percentage = Field(Share(0.5), description=MAX_CHANGE)
+    interval: Seconds = Field(Duration(86400), description="How long a copy is fresh, and not asked for again.")
     notes: Line | None = Field(None, description="What it is good for and what it breaks.")
 
 
@@ -481,6 +500,13 @@ class ListSource(Model):
     format: Format = Field("auto", description="The syntax of the file or URL.")
     subdomains: StrictBool = Field(False, description="Whether a plain name also means everything below it.")
     min_rules: Minimum = Field(0, description="Fewer rules than this are refused and the last good copy stays.")
+    max_skipped: Percentage = Field(Share(0.5), description=MAX_SKIPPED)
+    max_change: Percentage = Field(Share(0.5), description=MAX_CHANGE)
+    interval: Seconds | None = Field(
+        None,
+        description="How long a copy of the URL is fresh, and not asked for again. Default: what its "
+        "`! Expires:` line says, else every build asks.",
+    )
     title: Line | None = Field(None, description="What to call it in reports.")
     license: Line | None = Field(None, description="Its licence, for the header of exports.")
     local: StrictBool = Field(False, description="Whether the URL may lead to loopback or a private network.")
@@ -515,6 +541,9 @@ class ListSpec(Model):
     block: Names = Field((), description="Names of its own: `example.com` with all below it, `=example.com` alone.")
     allow: Names = Field((), description="Names that it does not block, whatever its sources say.")
     canary: Name | None = Field(None, description="A name that is always on it, to test whether it is in force.")
+    max_change: Percentage = Field(
+        Share(0.5), description="Sources that change its number of entries by more than this share are refused."
+    )
 
 
 class PublishedList(ListSpec):

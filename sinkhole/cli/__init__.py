@@ -5,6 +5,8 @@ Exit codes: 0 fresh · 1 error · 2 wrong usage · 3 built, but some feed is sta
 
 from __future__ import annotations
 
+import gc
+import os
 import sys
 
 import typer
@@ -27,6 +29,7 @@ app = typer.Typer(
 
 app.command()(serving.serve)
 app.command()(building.build)
+app.command()(building.rollback)
 app.command()(listing.export)
 app.command()(converting.convert)
 app.command()(deciding.explain)
@@ -41,11 +44,17 @@ app.add_typer(catalogue.directive, name="directive")
 
 def main() -> None:
     """Run the command line; errors that people can act on are printed without a traceback."""
+    gc.disable()  # millions of tuples come and go, none of them in a cycle, and most commands end soon
     try:
-        app(prog_name="sinkhole")
+        try:
+            app(prog_name="sinkhole")
+        finally:
+            sys.stdout.flush()
     except SinkholeError as error:
         print(f"sinkhole: {error}", file=sys.stderr)
         sys.exit(4 if isinstance(error, GuardError) else 1)
-    except BrokenPipeError:  # the reader of a pipe had enough
-        sys.stderr.close()
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or the interpreter tries at its end to write the rest
+        if not isinstance(error, BrokenPipeError):  # the reader of a pipe had enough
+            print(f"sinkhole: {error.filename or 'standard output'}: {error.strerror or error}", file=sys.stderr)
         sys.exit(1)

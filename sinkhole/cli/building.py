@@ -1,30 +1,43 @@
-"""``sinkhole build``: the verb for cron."""
+"""``sinkhole build`` and ``sinkhole rollback``: the verb for cron, and the way back."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated, Any
 
 import typer
 
-from sinkhole import bundle
 from sinkhole.cli import context, tables
 from sinkhole.cli.progress import Bars
 from sinkhole.compiler import build as building
-from sinkhole.exports.publish import Published, publish
-from sinkhole.files import Lock
+from sinkhole.compiler import history
+from sinkhole.compiler.parsed import Cache
+from sinkhole.compiler.report import report as report_of
+from sinkhole.errors import GuardError
+from sinkhole.exports.publish import INDEX, publish
+from sinkhole.files import Lock, sweep, write_atomic
 from sinkhole.formats import FORMATS
 
 #: Exit code: built, but some feed is stale.
 STALE = 3
+
+#: How many reasons for skipped lines are told of each source; ``--json`` has them all.
+_REASONS = 5
 
 
 def build(
     config: context.ConfigOption = None,
     offline: Annotated[
         bool, typer.Option("--offline", help="Fetch nothing: use files and the last good copies of everything else.")
+    ] = False,
+    refresh: Annotated[
+        bool, typer.Option("--refresh", help="Ask every source, also those whose copy still counts as fresh.")
     ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Fetch and compile, say what would change, and change nothing.")
@@ -33,79 +46,132 @@ def build(
         bool, typer.Option("--accept-change", help="Accept what a guard would refuse; the bundle records it.")
     ] = False,
     exports: Annotated[bool, typer.Option(help="Write the exported lists too.")] = True,
+    quiet: Annotated[
+        bool, typer.Option("-q", "--quiet", help="Print nothing when nothing changed and all is well.")
+    ] = False,
     as_json: context.JsonOption = False,
 ) -> None:
-    """Fetch the feeds, compile the bundle, and publish the exports.
+    """Fetch the feeds that are due, compile the bundle, and publish the exports.
 
-    A feed that cannot be fetched, or that is no list, keeps its last good copy (exit code 3). A guard that refuses,
-    such as a source with fewer rules than its min-rules, leaves everything as it was (exit code 4). Running resolvers
-    take the new bundle over within a second.
+    A feed that cannot be fetched, or that is no list, keeps its last good copy (exit code 3). A text that a guard
+    refuses, because it has too few rules, too many that cannot be used, or too many more or less than before, leaves
+    the text in use (exit code 4); the rest is built. Running resolvers take the new bundle over within a second. When
+    nothing changed, nothing is compiled.
 
     \b
     sinkhole build                        # with the catalogue's defaults
-    sinkhole build -c sinkhole.yaml       # as configured; the line for cron
+    sinkhole build -q -c sinkhole.yaml    # as configured; the line for cron
     sinkhole build --offline --dry-run    # what would an edit of the configuration change?
     """
     ctx = context.load(config)
-    with Lock(ctx.config.state_dir / "build.lock"), Bars() as bars:
-        feeds = ctx.feeds(offline=offline, bars=bars)
-        before = _lists(ctx)
+    cache = ctx.cache(keep=not dry_run)
+    with ExitStack() as stack:
+        if dry_run:
+            store = ctx.store.shadow(Path(stack.enter_context(TemporaryDirectory(prefix="sinkhole-"))))
+        else:
+            stack.enter_context(Lock(ctx.lock))
+            store = ctx.store
+        bars = stack.enter_context(Bars())
+        feeds = ctx.feeds(offline=offline, refresh=refresh, store=store, bars=bars)
         built = building.build(
-            ctx.plan, feeds, ctx.bundles, accept=accept_change, keep=not dry_run, progress=bars.update
+            ctx.plan, feeds, ctx.bundles, accept=accept_change, keep=not dry_run, cache=cache, progress=bars.update
         )
-        if not dry_run:
-            ctx.store.prune()
-        wanted = set(ctx.exported)
-        lists = [compiled for compiled in built.lists if compiled.plan.id in wanted]
-        written: list[Published] = []
+        report = report_of(built, ctx.plan, cache)
+        written, report["exports"] = False, []
         if exports and not dry_run:
             bars.update("exports", 0, None)
-            written = publish(ctx.config.exports.dir, lists, [FORMATS[name] for name in ctx.config.exports.formats])
-    report = _report(built, before, written, dry_run)
-    if as_json:
-        print(json.dumps(report, ensure_ascii=False))
-    else:
-        _show(report)
-    for refusal in built.accepted:
-        print(f"sinkhole: accepted: {refusal}", file=sys.stderr)
-    for feed in built.stale:
-        kept = (
-            f"; its last good copy is {_age(feed.copy.age)} old and stays in use" if feed.copy else "; it is left out"
-        )
-        print(f"sinkhole: {feed.error}{kept}", file=sys.stderr)
+            written, report["exports"] = _exports(ctx, built, cache)
+        if built.lists and not dry_run:
+            store.prune()
+            cache.prune()
+            for directory in (ctx.config.state_dir, ctx.bundles):
+                sweep(directory)
+    if not quiet or built.changed or written or built.left or built.stale or built.refused:
+        if as_json:
+            print(json.dumps(report, ensure_ascii=False))
+        else:
+            _show(report)
+    for line in _notes(built):
+        print(f"sinkhole: {line}", file=sys.stderr)
+    if built.refused:
+        raise GuardError("\n".join([*built.refused, "what was in use before stays in use; --accept-change accepts it"]))
     if built.stale:
         raise typer.Exit(STALE)
 
 
-def _lists(ctx: context.Context) -> dict[str, int]:
-    """List id -> entries in the bundle that is in use."""
-    path = bundle.current(ctx.bundles)
-    return {entry["id"]: entry["entries"] for entry in bundle.load(path).manifest["lists"]} if path else {}
+def rollback(
+    name: Annotated[
+        str | None, typer.Argument(metavar="[BUNDLE]", help="The bundle to go back to. Default: the one before.")
+    ] = None,
+    config: context.ConfigOption = None,
+) -> None:
+    """Put an earlier bundle in use again.
+
+    Running resolvers take it over within a second. It stays in use until something changes: a build of the same feeds
+    and configuration leaves it, and says so; a build of anything else makes a new bundle. Exports stay as they are.
+
+    \b
+    sinkhole rollback
+    sinkhole lists diff current 0123456789abcdef    # what did that change?
+    """
+    ctx = context.load(config)
+    with Lock(ctx.lock):
+        back = history.roll_back(ctx.bundles, name)
+    print(f"{back.to} is in use instead of {back.left}, until a build finds anything new")
 
 
-def _report(
-    built: building.Built, before: dict[str, int], written: Iterable[Published], dry_run: bool
-) -> dict[str, Any]:
-    lists = [dict(building.describe(compiled)) for compiled in built.lists if not compiled.plan.id.startswith("=")]
-    for entry in lists:
-        entry["before"] = before.get(str(entry["id"]))
-    return {
-        "bundle": None if dry_run else built.path.name,
-        "changed": built.changed,
-        "accepted": list(built.accepted),
-        "lists": lists,
-        "feeds": [
-            {
-                "id": feed.source.id,
-                "sha256": feed.copy and feed.copy.sha256,
-                "age": feed.copy and round(feed.copy.age),
-                "stale": feed.failed,
-                "error": feed.error,
-            }
-            for feed in built.feeds
-        ],
-        "exports": [file.data() for file in written],
+def _exports(ctx: context.Context, built: building.Built, cache: Cache) -> tuple[bool, list[dict[str, Any]]]:
+    """Whether exports were written, and what there is now. They are left alone while they are in place and say what
+    this bundle says."""
+    directory, formats = ctx.config.exports.dir, ctx.config.exports.formats
+    wanted = {
+        "inputs": json.loads((built.path / "manifest.json").read_bytes())["inputs"],
+        "lists": ctx.exported,
+        "formats": list(formats),
     }
+    path = ctx.config.state_dir / "exports.json"
+    if not built.lists and (found := _in_place(directory, path, wanted)) is not None:
+        return False, found
+    lists = (
+        built.lists or building.compile_lists(ctx.plan, ctx.plan.lists, built.feeds, built.before, cache=cache).lists
+    )
+    named = set(ctx.exported)
+    published = publish(directory, [made for made in lists if made.plan.id in named], [FORMATS[id] for id in formats])
+    record = {**wanted, "dir": str(directory), "index": _sha256(directory / INDEX)}
+    write_atomic(path, json.dumps(record, indent=1).encode() + b"\n")
+    for place in {directory, *((directory / file.path).parent for file in published)}:
+        sweep(place)
+    return True, [file.data() for file in published]
+
+
+def _in_place(directory: Path, record: Path, wanted: dict[str, Any]) -> list[dict[str, Any]] | None:
+    """The exports of ``wanted`` as their index has them, if every file is as it was written."""
+    try:
+        expected = {**wanted, "dir": str(directory), "index": _sha256(directory / INDEX)}
+        if json.loads(record.read_bytes()) != expected:
+            return None
+        found: list[dict[str, Any]] = json.loads((directory / INDEX).read_bytes())["exports"]
+        return found if all(_sha256(directory / file["path"]) == file["sha256"] for file in found) else None
+    except (OSError, ValueError):
+        return None
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _notes(built: building.Built) -> Iterator[str]:
+    if built.left:
+        yield (
+            f"{built.path.name} stays in use: {built.left} was rolled back, and nothing changed since; "
+            f"`sinkhole rollback {built.left}` puts it in use again"
+        )
+    for refusal in built.accepted:
+        yield f"accepted: {refusal}"
+    for feed in built.stale:
+        kept = f"its last good copy is {_age(feed.copy.age)} old and stays in use" if feed.copy else "it is left out"
+        yield f"{feed.error}; {kept}"
 
 
 def _show(report: dict[str, Any]) -> None:
@@ -113,25 +179,54 @@ def _show(report: dict[str, Any]) -> None:
     rows = [
         (
             entry["id"], source["id"], source["format"], source["lines"], source["rules"],
-            sum(source["skipped"].values()), len(source["quarantined"]),
-            "stale" if feeds[source["id"]]["stale"] else "",
+            source["added"], source["removed"], sum(source["skipped"].values()), len(source["quarantined"]),
+            f"stale, {_age(feeds[source['id']]['age'] or 0)} old" if feeds[source["id"]]["stale"] else "",
         )
         for entry in report["lists"]
         for source in entry["sources"]
     ]  # fmt: skip
     if rows:
-        numbers = ["lines", "rules", "skipped", "quarantined"]
+        numbers = ["lines", "rules", "added", "removed", "skipped", "quarantined"]
         tables.show(["list", "source", "format", *numbers, ""], rows, right=numbers)
         print()
+    for line in (line for entry in report["lists"] for source in entry["sources"] for line in _left_out(source)):
+        print(line)
     tables.show(
-        ["list", "entries", "before", "title"],
-        [(entry["id"], entry["entries"], entry["before"], entry["title"]) for entry in report["lists"]],
-        right=["entries", "before"],
+        ["list", "entries", "before", "added", "removed", "title"],
+        [
+            tuple(entry[key] for key in ("id", "entries", "before", "added", "removed", "title"))
+            for entry in report["lists"]
+        ],
+        right=["entries", "before", "added", "removed"],
     )
     if report["exports"]:
-        print(f"\n{len(report['exports'])} exports in place; what they could not state is in index.json")
+        losses = [(file["path"], _loss(file["loss"])) for file in report["exports"] if _loss(file["loss"])]
+        print(f"\n{len(report['exports'])} exports in place{'; rules that some could not state:' if losses else ''}")
+        if losses:
+            tables.show(["", ""], losses)
     if report["bundle"]:
         print(f"\nbundle {report['bundle']}{'' if report['changed'] else ', unchanged'}")
+
+
+def _left_out(source: dict[str, Any]) -> Iterator[str]:
+    """Why lines of a source became no rules, most frequent reasons first, each with the first line that has it."""
+    samples: dict[str, str] = {}
+    for sample in source["samples"]:
+        text = "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in sample["text"][:60])
+        samples.setdefault(sample["why"], f"line {sample['line']}: {text}")
+    reasons = sorted(source["skipped"].items(), key=lambda reason: -reason[1])
+    for why, count in reasons[:_REASONS]:
+        yield f"{source['id']}: {count} skipped: {why}; {samples.get(why, '')}"
+    if rest := sum(count for _, count in reasons[_REASONS:]):
+        yield f"{source['id']}: {rest} skipped for other reasons"
+    for found in source["quarantined"][:_REASONS]:
+        yield f"{source['id']}: quarantined: {found['rule']}: {found['why']}"
+    if reasons or source["quarantined"]:
+        yield ""
+
+
+def _loss(loss: dict[str, int]) -> str:
+    return ", ".join(f"{count} {what.replace('_', ' ')}" for what, count in loss.items() if count and what != "hosts")
 
 
 def _age(seconds: float) -> str:

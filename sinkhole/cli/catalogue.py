@@ -45,7 +45,13 @@ def show_feed(
     copy = ctx.store.latest(source.url, ctx.now)
     facts = source.model_dump(mode="json", exclude_none=True)
     facts["copy"] = (
-        {"sha256": copy.sha256, "fetched": copy.fetched_at.isoformat(), "stale": copy.stale, "error": copy.error}
+        {
+            "sha256": copy.sha256,
+            "fetched": copy.fetched_at.isoformat(),
+            "age": round(copy.age),
+            "stale": copy.stale,
+            "error": copy.error,
+        }
         if copy
         else None
     )
@@ -54,10 +60,13 @@ def show_feed(
 
 @feeds.command()
 def update(config: context.ConfigOption = None) -> None:
-    """Fetch every source that the configuration uses, and compile nothing."""
+    """Fetch every source that the configuration uses, whether it is due or not, and compile nothing.
+
+    A server that asked to be left alone for some time (Retry-After) is.
+    """
     ctx = context.load(config)
-    with Lock(ctx.config.state_dir / "build.lock"), Bars() as bars:
-        fetched = ctx.feeds(offline=False, bars=bars)
+    with Lock(ctx.lock), Bars() as bars:
+        fetched = ctx.feeds(offline=False, refresh=True, bars=bars)
     rows = [
         (feed.source.id, "failed" if feed.failed else "fresh", feed.copy.sha256[:12] if feed.copy else "", feed.error)
         for feed in fetched

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -15,12 +14,12 @@ from sinkhole import config as configuration
 from sinkhole.catalogue.loader import Catalogue
 from sinkhole.catalogue.loader import load as load_catalogue
 from sinkhole.cli.progress import Bars
-from sinkhole.compiler import build, plan
+from sinkhole.compiler import build, change, plan
 from sinkhole.compiler.compile import Compiled
+from sinkhole.compiler.parsed import Cache
 from sinkhole.config import Config
-from sinkhole.errors import FeedError, SinkholeError
-from sinkhole.feeds import fetch
-from sinkhole.feeds.fetch import Fetched, NotModified, Progress, Validators
+from sinkhole.errors import SinkholeError
+from sinkhole.feeds.origin import fetcher
 from sinkhole.feeds.store import Fetcher, Store
 
 ConfigOption = Annotated[
@@ -58,12 +57,23 @@ class Context:
         named = self.config.exports.lists or [id for entry in self.config.policy for id in entry.lists]
         return list(dict.fromkeys(named))
 
-    def feeds(self, *, offline: bool, bars: Bars | None = None) -> list[build.Feed]:
+    @property
+    def lock(self) -> Path:
+        """What a command holds that writes to the state directory."""
+        return self.config.state_dir / "build.lock"
+
+    def cache(self, *, keep: bool = True) -> Cache:
+        return Cache(self.config.state_dir / "parsed", keep=keep)
+
+    def feeds(
+        self, *, offline: bool, refresh: bool = False, store: Store | None = None, bars: Bars | None = None
+    ) -> list[build.Feed]:
         return build.feeds(
             self.plan,
-            self.store,
+            store or self.store,
             fetcher=_fetcher(self.plan),
             offline=offline,
+            refresh=refresh,
             now=self.now,
             progress=bars.update if bars else build.quiet,
         )
@@ -80,27 +90,12 @@ class Context:
         for feed in feeds:
             if feed.copy is None:
                 raise SinkholeError(f"{feed.error}; run `sinkhole build` first")
-        return build.compile_lists(wanted, wanted.lists, feeds)[0]
+        before = change.before(self.bundles)
+        return build.compile_lists(wanted, wanted.lists, feeds, before, cache=self.cache(keep=False)).lists[0]
 
 
 def _fetcher(wanted: plan.Plan) -> Fetcher:
-    """Downloads from a source's URL, else from its mirrors in their order.
-
-    The way to private addresses is open for the sources that are marked as local.
-    """
-    sources = {source.location: source for source in wanted.sources}
-
-    def get(location: str, known: Validators, progress: Progress) -> Fetched | NotModified:
-        source = sources[location]
-        try:
-            return fetch.load(location, known, progress, allow_local=source.local)
-        except FeedError:
-            for mirror in source.mirrors:
-                with suppress(FeedError):
-                    return fetch.load(mirror, Validators(), progress, allow_local=source.local)
-            raise
-
-    return get
+    return fetcher(source.origin for source in wanted.sources)
 
 
 def load(path: Path | None) -> Context:

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import json
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from sinkhole.cli.listing import OutputOption, put
-from sinkhole.errors import FormatError
+from sinkhole.cli.listing import OutputOption, PerLineOption, put
+from sinkhole.errors import FeedError, FormatError
 from sinkhole.exports.convert import convert as convert_text
 from sinkhole.feeds.fetch import LIMITS, read_file
 from sinkhole.feeds.sniff import decode, why_not_a_list
-from sinkhole.formats import FORMATS, detect, format_named
+from sinkhole.formats import FORMATS, format_named
 
 
 def convert(
@@ -24,12 +25,13 @@ def convert(
         str, typer.Option("--from", metavar="FMT", help="The format of INPUT; `auto` looks at it.")
     ] = "auto",
     output: OutputOption = None,
+    per_line: PerLineOption = 1,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON, on standard error.")] = False,
 ) -> None:
     """Convert a list file to another format.
 
     What was read, skipped and could not be stated is reported on standard error. The result never blocks more than the
-    input does.
+    input does. Files that a v2fly list includes are read from the directory of INPUT.
 
     \b
     sinkhole convert hosts.txt --to adblock -o blocklist.txt
@@ -37,12 +39,12 @@ def convert(
     """
     wanted = format_named(target)
     text = _read(source)
-    given = detect(text) if origin == "auto" else format_named(origin)
-    title = "standard input" if source == "-" else Path(source).name
-    parsed, fitted, pieces = convert_text(text, given, wanted, title)
+    given = None if origin == "auto" else format_named(origin)
+    title, files = ("standard input", None) if source == "-" else (Path(source).name, partial(_beside, Path(source)))
+    found, parsed, fitted, pieces = convert_text(text, given, wanted, title, files, per_line)
     put(pieces, output)
     report = {
-        "format": given.name,
+        "format": found.name,
         "lines": parsed.lines,
         "rules": len(parsed),
         "skipped": dict(parsed.skipped.most_common()),
@@ -54,7 +56,7 @@ def convert(
         print(json.dumps(report, ensure_ascii=False), file=sys.stderr)
         return
     print(
-        f"sinkhole: read {len(parsed)} rules as {given.name}; wrote {len(fitted.statements)} entries", file=sys.stderr
+        f"sinkhole: read {len(parsed)} rules as {found.name}; wrote {len(fitted.statements)} entries", file=sys.stderr
     )
     for why, count in parsed.skipped.most_common():
         first = next(sample for sample in parsed.samples if sample.why == why)
@@ -70,3 +72,11 @@ def _read(source: str) -> bytes:
     if why := why_not_a_list(data):
         raise FormatError(f"{source}: {why}")
     return decode(data)
+
+
+def _beside(source: Path, name: str) -> bytes:
+    """The list file of that name in the directory of ``source``."""
+    try:
+        return decode(read_file(str(source.parent / name)).data)
+    except FeedError as error:
+        raise FileNotFoundError(name) from error

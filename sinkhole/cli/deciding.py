@@ -72,7 +72,7 @@ def _explained(
         except BadName as error:
             raise SinkholeError(f"{text!r} is not a name: {error}") from error
         found = explain_name(policy, name, client, rtype)
-        verdict = policy.decide(policy.profile(client), key(name.encode()))
+        verdict = policy.decide(policy.profile(client), key(name.encode()), QTYPE.reverse[rtype])
         found["answer"] = _answer(name, rtype, verdict, answers)
         yield found
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -18,6 +18,8 @@ from sinkhole.exports.publish import export as export_list
 from sinkhole.files import write_atomic
 from sinkhole.formats import FORMATS, format_named
 from sinkhole.names import unkey
+from sinkhole.policy.special import stated
+from sinkhole.rules import DECIDING, Rank, Scope
 
 lists = typer.Typer(help="What lists there are, what is on them, and how two bundles differ.", no_args_is_help=True)
 
@@ -26,10 +28,16 @@ OutputOption = Annotated[
 ]
 
 
+PerLineOption = Annotated[
+    int, typer.Option("--per-line", metavar="N", help="Names in one line, for hosts files: Windows copes with 9.")
+]
+
+
 def export(
     list_id: Annotated[str, typer.Argument(metavar="LIST", help="A list of the catalogue or the configuration.")],
     format: Annotated[str, typer.Option("--format", metavar="FMT", help=f"One of: {', '.join(FORMATS)}.")],
     output: OutputOption = None,
+    per_line: PerLineOption = 1,
     config: context.ConfigOption = None,
 ) -> None:
     """Write one list in one format.
@@ -42,7 +50,7 @@ def export(
     sinkhole export deepseek --format rpz -o /etc/bind/deepseek.zone
     """
     target = format_named(format)
-    fitted, pieces = export_list(context.load(config).compile(list_id), target, previous=output)
+    fitted, pieces = export_list(context.load(config).compile(list_id), target, previous=output, per_line=per_line)
     put(pieces, output)
     for note in fitted.loss.notes():
         print(f"sinkhole: {list_id}: {note}", file=sys.stderr)
@@ -104,14 +112,25 @@ def diff(
     before: Annotated[str, typer.Argument(metavar="A", help="A bundle: its name, its directory, or `current`.")],
     after: Annotated[str, typer.Argument(metavar="B", help="Another one.")],
     config: context.ConfigOption = None,
+    as_json: context.JsonOption = False,
 ) -> None:
-    """The entries that differ between two bundles, one a line: `-` for what only A has, `+` for what only B has."""
+    """The entries that differ between two bundles, one a line: `-` for what only A has, `+` for what only B has.
+
+    Names stand with what is blocked: exact, subdomains, tree, or nothing, which is a hole in a larger tree. Special
+    rules and names of lists that have some stand with their rules.
+    """
     bundles = context.load(config).bundles
-    old, new = (_entries(_bundle(bundles, name)) for name in (before, after))
-    for list_id, key, code in sorted(old ^ new):
-        sign = "-" if (list_id, key, code) in old else "+"
-        scope = ("nothing", "exact", "subdomains", "tree")[code]
-        print(f"{sign} {list_id} {scope} {unkey(key).decode()}")
+    old, new = (_bundle(bundles, name) for name in (before, after))
+    found = [
+        {"list": list_id, "change": change, "says": says, "name": name}
+        for list_id, _, change, says, name in sorted({*_only(old, new, "removed"), *_only(new, old, "added")})
+    ]
+    if as_json:
+        print(json.dumps(found, ensure_ascii=False))
+        return
+    for entry in found:
+        words = ("-" if entry["change"] == "removed" else "+", entry["list"], entry["says"], entry["name"])
+        print(" ".join(filter(None, words)))
 
 
 def _bundle(bundles: Path, name: str) -> bundle.Bundle:
@@ -121,5 +140,28 @@ def _bundle(bundles: Path, name: str) -> bundle.Bundle:
     raise SinkholeError(f"no bundle {name!r} in {bundles}")
 
 
-def _entries(opened: bundle.Bundle) -> set[tuple[str, bytes, int]]:
-    return {(opened.lists[number], key, code) for key, attribute in opened.items() for number, code in attribute}
+def _only(one: bundle.Bundle, other: bundle.Bundle, change: str) -> Iterator[tuple[str, bytes, str, str, str]]:
+    """(list, key, ``change``, what it says, name) of what only ``one`` has."""
+    for key, attribute in one.items():
+        known = {(other.lists[number], code) for number, code in other.entry(key)}
+        for number, code in attribute:
+            if (one.lists[number], code) not in known:
+                yield one.lists[number], key, change, _said(code), unkey(key).decode()
+    for list_id, rule in sorted(_special(one) - _special(other)):
+        yield list_id, b"", change, rule, ""
+
+
+def _said(code: int) -> str:
+    if not code & bundle.MASKED:
+        return ("nothing", "exact", "subdomains", "tree")[code]
+    mask = code >> bundle.MASK_SHIFT
+    rules = ((allow, Scope(mask >> shift & Scope.TREE), Rank(shift // 4)) for allow, shift in DECIDING)
+    return ", ".join(
+        f"{'allow' if allow else 'block'} {scope.label}" + (f" ({rank.name.lower()})" if rank else "")
+        for allow, scope, rank in rules
+        if scope
+    )
+
+
+def _special(opened: bundle.Bundle) -> set[tuple[str, str]]:
+    return {(opened.lists[found.list], str(found.rule)) for found in stated(opened.special)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import sys
 from pathlib import Path
@@ -25,12 +26,14 @@ def serve(config: context.ConfigOption = None) -> None:
     127.0.0.1 and ::1, port 5353, forwards to the system's resolvers, and enforces the catalogue's default list.
 
     SIGTERM stops it after the queries under way are answered; SIGHUP reads the configuration again, and keeps the
-    running one when there is any problem in it. Listening addresses and the number of workers need a restart.
+    running one when there is any problem in it. Listening addresses, the number of workers and the state directory need
+    a restart.
 
     \b
     sinkhole serve
     sinkhole serve -c /etc/sinkhole/sinkhole.yaml
     """
+    gc.enable()
     logging.basicConfig(format="sinkhole: %(message)s", level=logging.INFO, stream=sys.stderr)
     ctx = context.load(config)
     state = ctx.config.state_dir
@@ -39,14 +42,13 @@ def serve(config: context.ConfigOption = None) -> None:
         sockets = listen(
             ctx.config.listen.dns, ctx.config.workers, optional="dns" not in ctx.config.listen.model_fields_set
         )
-        remote = [source for source in ctx.plan.sources if "://" in source.location]
         supervisor = Supervisor(
             sockets,
             settings,
             ctx.bundles,
-            reload=lambda: _settings(context.load(config).config, Path(settings.bundle)),
+            reload=lambda: _reloaded(context.load(config), Path(settings.bundle)),
             refresh=lambda offline: _build(config, offline),
-            interval=min(source.interval for source in remote) if remote else None,
+            interval=_interval(ctx),
             ready=_announce,
         )
         asyncio.run(supervisor.run())
@@ -62,8 +64,11 @@ def _bundle(ctx: context.Context) -> Path:
     try:
         if current and bundle.load(current).manifest["inputs"] == build.inputs(ctx.plan, feeds):
             return current
-        with Lock(ctx.config.state_dir / "build.lock"):
-            return build.build(ctx.plan, feeds, ctx.bundles).path
+        with Lock(ctx.lock):
+            built = build.build(ctx.plan, feeds, ctx.bundles, cache=ctx.cache())
+        for refusal in built.refused:
+            logging.warning("refused: %s", refusal)
+        return built.path
     except SinkholeError as error:
         if current is None:
             raise
@@ -82,6 +87,16 @@ def _settings(config: Config, path: Path) -> Settings:
         mode if isinstance(mode, str) else tuple(map(str, mode)),
         config.blocking.ttl,
     )
+
+
+def _reloaded(ctx: context.Context, path: Path) -> tuple[Settings, float | None]:
+    return _settings(ctx.config, path), _interval(ctx)
+
+
+def _interval(ctx: context.Context) -> float | None:
+    """How often to fetch, in seconds: as often as the most lively feed wants; None without any to fetch."""
+    wanted = (source.interval or build.DAY for source in ctx.plan.sources if "://" in source.location)
+    return min(wanted, default=None)
 
 
 async def _build(config: Path | None, offline: bool) -> None:

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import compress, groupby
 from typing import NamedTuple
 
 from sinkhole import names
-from sinkhole.rules import DECIDING, Kind, Rule, Scope
+from sinkhole.bundle import MASK_SHIFT, MASKED
+from sinkhole.rules import Kind, Rule, Scope, applying, strongest
 
 #: Keys of one kind, sorted or not, as a reader and a guard leave them.
 Keys = Mapping[Kind, list[bytes]]
@@ -18,7 +20,10 @@ Keys = Mapping[Kind, list[bytes]]
 
 def keys_of(rules: Mapping[Kind, list[bytes]]) -> dict[Kind, list[bytes]]:
     """Names by kind -> distinct keys by kind, sorted."""
-    return {kind: sorted({b".".join(name.split(b".")[::-1]) + b"." for name in found}) for kind, found in rules.items()}
+    keys = {kind: [b".".join(name.split(b".")[::-1]) + b"." for name in found] for kind, found in rules.items()}
+    for found in keys.values():
+        found.sort()  # and then equal ones are neighbours: no set of a million
+    return {kind: [key for key, _ in groupby(found)] for kind, found in keys.items()}
 
 
 @dataclass
@@ -32,12 +37,33 @@ class Blocklist:
         """Add the rules of one source."""
         for kind, found in keys.items():
             mask = kind.mask
-            if both := self.masks.keys() & found:
-                for shared in both:
-                    self.masks[shared] |= mask
-                self.masks.update((new, mask) for new in found if new not in both)
-            else:
-                self.masks.update(dict.fromkeys(found, mask))
+            both = {key: self.masks[key] | mask for key in self.masks.keys() & found}
+            self.masks.update(dict.fromkeys(found, mask))
+            self.masks.update(both)
+
+    def take_back(self, rule: Rule) -> None:
+        """Remove what every source said in the kind of ``rule`` about its name."""
+        found = names.key(rule.name.encode())
+        left = self.masks.get(found, 0) & ~rule.kind.mask
+        if left:
+            self.masks[found] = left
+        else:
+            self.masks.pop(found, None)
+
+    def masked(self) -> dict[int, list[bytes]]:
+        """Keys by code for a list with special rules: every kind that an ancestor does not state already."""
+        found: dict[int, list[bytes]] = {}
+        above: list[tuple[bytes, int]] = []
+        top, reach = b"", 0
+        for key in sorted(self.masks):
+            while not key.startswith(top):
+                top, reach = above.pop()
+            left = self.masks[key] & ~(reach | reach >> 1)
+            if left:
+                found.setdefault(left << MASK_SHIFT | MASKED, []).append(key)
+                above.append((top, reach))
+                top, reach = key, reach | applying(left, False)
+        return found
 
     def know(self, hosts: Iterable[str]) -> None:
         self.hosts.update(names.key(host.encode()) for host in hosts)
@@ -52,16 +78,11 @@ class Code:
 #: Codes of a key that says nothing beyond what its ancestors say already.
 REDUNDANT = frozenset((0, Code.EXACT | Code.BELOW | Code.INHERITED))
 
-_EXACT_BITS = sum(Scope.EXACT << shift for _, shift in DECIDING)
-_BELOW_BITS = sum(Scope.SUBDOMAINS << shift for _, shift in DECIDING)
-
 
 def _blocked(bits: int) -> bool:
     """Whether the strongest of the applying rules, given as SUBDOMAINS bits, is a block."""
-    for allow, shift in DECIDING:
-        if bits & (Scope.SUBDOMAINS << shift):
-            return not allow
-    return False
+    deciding = strongest(bits)
+    return deciding is not None and not deciding[1]
 
 
 class Resolved(NamedTuple):
@@ -73,6 +94,18 @@ class Resolved(NamedTuple):
     def entries(self) -> Iterator[tuple[bytes, int]]:
         """(key, code) of the keys that decide something; the most specific one decides for a name."""
         return ((key, code) for key, code in zip(self.keys, self.codes, strict=True) if code not in REDUNDANT)
+
+    @property
+    def size(self) -> int:
+        """How many :meth:`entries` there are."""
+        return len(self.codes) - sum(map(self.codes.count, REDUNDANT))
+
+    def by_code(self) -> dict[int, list[bytes]]:
+        """The keys of :meth:`entries` by code, less what they would inherit."""
+        found: dict[int, list[bytes]] = {}
+        for code in sorted(set(self.codes) - REDUNDANT):
+            found.setdefault(code & ~Code.INHERITED, []).extend(compress(self.keys, map(code.__eq__, self.codes)))
+        return found
 
 
 def resolve(masks: Mapping[bytes, int]) -> Resolved:
@@ -91,8 +124,8 @@ def resolve(masks: Mapping[bytes, int]) -> Resolved:
         mask = masks[key]
         state = known.get((mask, reach))
         if state is None:
-            below = reach | mask & _BELOW_BITS
-            exact = reach | (mask & _EXACT_BITS) << 1
+            below = reach | applying(mask, False)
+            exact = reach | applying(mask, True)
             code = _blocked(exact) * Code.EXACT | _blocked(below) * Code.BELOW | _blocked(reach) * Code.INHERITED
             state = known[mask, reach] = code, below
         codes[at], below = state

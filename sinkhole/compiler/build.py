@@ -1,31 +1,37 @@
 """A whole build: fetch what the plan needs, compile every list, and put a new bundle in the place of the old one.
 
 The order is the one promise: nothing that is in use changes before everything new is complete. A feed that fails leaves
-its last good copy in use; a guard that refuses leaves the bundle in use.
+its last good copy in use; a text that a guard refuses leaves that of the bundle in use. When nothing changed at all,
+nothing is compiled.
 """
 
 from __future__ import annotations
 
 import hashlib
+import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
-from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from sinkhole import __version__, bundle
-from sinkhole.compiler.blocklist import Code
+from sinkhole import bundle
+from sinkhole.compiler import change, history
+from sinkhole.compiler.change import Before
 from sinkhole.compiler.compile import Compiled, compile_list, own_rules
-from sinkhole.compiler.guard import Fence
+from sinkhole.compiler.parsed import Cache
 from sinkhole.compiler.plan import ListPlan, Plan, SourcePlan
-from sinkhole.compiler.source import SourceRules, Text, read_source
-from sinkhole.errors import FeedError, GuardError
+from sinkhole.compiler.source import SourceRules, Text
+from sinkhole.compiler.tool import tool
+from sinkhole.errors import FeedError, FormatError
 from sinkhole.feeds.fetch import shown
 from sinkhole.feeds.store import Copy, Fetcher, Store
-from sinkhole.files import swap_link
+from sinkhole.policy.special import record
 
 #: How many bundles stay for a look back.
 KEEP = 5
+
+#: How often a source should be confirmed when nobody says, in seconds; after three times that it counts as stale.
+DAY = 86400.0
 
 #: Called with what is being done, how far it is, and of how much (None: unknown).
 Progress = Callable[[str, int, int | None], None]
@@ -36,7 +42,7 @@ def quiet(what: str, done: int, total: int | None) -> None:
 
 
 class Feed(NamedTuple):
-    """A source and its copy, or why there is none. ``failed`` covers a copy that could not be renewed."""
+    """A source and its copy. ``error``: why there is none, or why the one there is could not be renewed."""
 
     source: SourcePlan
     copy: Copy | None
@@ -44,68 +50,165 @@ class Feed(NamedTuple):
 
     @property
     def failed(self) -> bool:
-        return self.copy is None or self.copy.stale
+        return self.error is not None
 
 
 class Built(NamedTuple):
-    """A finished build. ``accepted`` are the refusals that were overridden; ``changed``: the bundle is a new one."""
+    """A finished build.
+
+    ``described`` are the lists of the bundle as its manifest has them; ``lists`` are empty when there was nothing to
+    compile. ``refused`` is what guards kept out, ``accepted`` what they would have. ``changed``: the bundle is a new
+    one, and ``before`` is what was in use. ``kept``: this was no dry run. ``left``: the bundle that was rolled back
+    from, and that this build would have made again.
+    """
 
     path: Path
+    described: tuple[Mapping[str, Any], ...]
     lists: tuple[Compiled, ...]
     feeds: tuple[Feed, ...]
-    accepted: tuple[str, ...]
-    changed: bool
+    refused: tuple[str, ...] = ()
+    accepted: tuple[str, ...] = ()
+    before: Before | None = None
+    changed: bool = False
+    kept: bool = True
+    left: str = ""
 
     @property
     def stale(self) -> list[Feed]:
         return [feed for feed in self.feeds if feed.failed]
 
 
+class Choice(NamedTuple):
+    """Compiled lists, the texts that they were made of by list and location, and what guards had to say."""
+
+    lists: tuple[Compiled, ...]
+    texts: Mapping[tuple[str, str], Text]
+    refused: tuple[str, ...]
+    accepted: tuple[str, ...]
+
+
 def feeds(
-    plan: Plan, store: Store, *, fetcher: Fetcher, offline: bool, now: datetime, progress: Progress = quiet
+    plan: Plan,
+    store: Store,
+    *,
+    fetcher: Fetcher,
+    offline: bool,
+    now: datetime,
+    refresh: bool = False,
+    chance: Callable[[], float] = random.random,
+    progress: Progress = quiet,
 ) -> list[Feed]:
-    """The copy of every source, renewed by ``fetcher`` first; ``offline``: only files are, and the last good copies of
-    URLs count as they are."""
-    remote = [source.location for source in plan.sources if offline and "://" in source.location]
-    found = {
-        location: store.latest(location, now) or FeedError(f"{shown(location)}: no copy yet") for location in remote
-    }
+    """The copy of every source, renewed by ``fetcher`` first when it is due.
+
+    Files are always renewed. URLs are with ``refresh``, and are not when ``offline``.
+    """
+    found: dict[str, Copy | FeedError] = {}
+    for source in plan.sources:
+        url = source.location if "://" in source.location else None
+        if url and not refresh and (offline or not store.due(url, source.interval, now, chance())):
+            if copy := store.latest(url, now):
+                found[url] = copy
+            elif offline:
+                found[url] = FeedError(f"{shown(url)}: no copy yet")
     renewed = [source.location for source in plan.sources if source.location not in found]
     found |= store.update(renewed, fetcher=fetcher, now=now, progress=progress)
     return [_feed(source, found[source.location]) for source in plan.sources]
 
 
 def _feed(source: SourcePlan, found: Copy | FeedError) -> Feed:
-    return Feed(source, None, str(found)) if isinstance(found, FeedError) else Feed(source, found, found.error)
+    if isinstance(found, FeedError):
+        return Feed(source, None, str(found))
+    error = found.error
+    period = source.interval or found.expires or DAY
+    if error is None and found.age > 3 * period:
+        error = f"{shown(source.location)}: not confirmed for {found.age / 3600:.0f} hours, three times its interval"
+    return Feed(source, found, error)
 
 
 def compile_lists(
-    plan: Plan, lists: Sequence[ListPlan], feeds: Iterable[Feed], progress: Progress = quiet
-) -> tuple[Compiled, ...]:
-    """Compile ``lists`` from the copies there are."""
-    copies = {feed.source.location: feed.copy for feed in feeds if feed.copy}
-
-    compiled = []
+    plan: Plan,
+    lists: Sequence[ListPlan],
+    feeds: Iterable[Feed],
+    before: Before | None = None,
+    *,
+    accept: bool = False,
+    cache: Cache | None = None,
+    progress: Progress = quiet,
+) -> Choice:
+    """Compile ``lists`` from the copies there are, or, where a guard refuses one, from the text in use ``before``."""
+    copies = {feed.source.location: Text(feed.copy.path, feed.copy.sha256) for feed in feeds if feed.copy}
+    compiled: list[Compiled] = []
+    texts: dict[tuple[str, str], Text] = {}
+    refused: list[str] = []
+    accepted: list[str] = []
     for at, entry in enumerate(lists):
         progress("compile", at, len(lists))
-        compiled.append(compile_list(entry, partial(_rules, copies, entry.allows, plan.fence)))
+        chooser = _Chooser(plan, entry, copies, before, accept, cache or Cache())
+        compiled.append(chooser.compile())
+        texts |= {(entry.id, location): text for location, text in chooser.used.items()}
+        refused += chooser.refused
+        accepted += chooser.accepted
     progress("compile", len(lists), len(lists))
-    return tuple(compiled)
+    return Choice(tuple(compiled), texts, tuple(dict.fromkeys(refused)), tuple(dict.fromkeys(accepted)))
 
 
-def _rules(copies: Mapping[str, Copy], allows: bool, fence: Fence, source: SourcePlan) -> SourceRules | None:
-    copy = copies.get(source.location)
-    return read_source(source, Text(copy.path.read_bytes(), copy.sha256), allows, fence) if copy else None
+class _Chooser:
+    """Compiles one list, and decides for each of its sources which text is used."""
 
+    def __init__(
+        self, plan: Plan, entry: ListPlan, copies: Mapping[str, Text], before: Before | None, accept: bool, cache: Cache
+    ) -> None:
+        self.plan, self.entry, self.copies, self.before, self.accept = plan, entry, copies, before, accept
+        self.cache = cache
+        self.used: dict[str, Text] = {}
+        self.refused: list[str] = []
+        self.accepted: list[str] = []
 
-def refusals(lists: Iterable[Compiled]) -> list[str]:
-    """What the guards refuse, in sentences; none when all is well."""
-    return [
-        f"{report.source.id}: {report.rules} rules, fewer than its min-rules {report.source.min_rules}"
-        for compiled in lists
-        for report in compiled.reports
-        if report.rules < report.source.min_rules
-    ]
+    def compile(self) -> Compiled:
+        compiled = compile_list(self.entry, self._newest)
+        was = self.before.list(self.entry.id) if self.before else None
+        if was and [report.sha256 for report in compiled.reports] != [found["sha256"] for found in was["sources"]]:
+            why = list(change.list_refusals(compiled, was))
+            if self.accept:
+                self.accepted += [] if self.accepted else why
+            elif why:
+                self.refused += why
+                self.used.clear()
+                compiled = compile_list(self.entry, self._previous)
+        return compiled
+
+    def _newest(self, source: SourcePlan) -> SourceRules | None:
+        """The rules of the newest text that is not refused."""
+        text = self.copies.get(source.location)
+        if text is None:
+            return None
+        was = self._was(source)
+        if was and was["sha256"] == text.sha256:
+            return self._read(source, text)
+        try:
+            rules = self._read(source, text)
+            why = list(change.source_refusals(rules.report, was))
+        except FormatError as error:
+            self.refused.append(f"{source.id}: {error}")
+            return self._previous(source)
+        if why and not self.accept:
+            self.refused += why
+            return self._previous(source)
+        self.accepted += why
+        return rules
+
+    def _previous(self, source: SourcePlan) -> SourceRules | None:
+        """The rules of the text in use; none for a source that is new."""
+        self.used.pop(source.location, None)
+        was = self._was(source)
+        return self._read(source, self.before.text(was["sha256"])) if was and self.before else None
+
+    def _was(self, source: SourcePlan) -> Mapping[str, Any] | None:
+        return self.before.source(self.entry.id, source.id) if self.before else None
+
+    def _read(self, source: SourcePlan, text: Text) -> SourceRules:
+        self.used[source.location] = text
+        return self.cache.read(source, text, self.entry.allows, self.plan.fence)
 
 
 def build(
@@ -115,41 +218,43 @@ def build(
     *,
     accept: bool = False,
     keep: bool = True,
+    cache: Cache | None = None,
     progress: Progress = quiet,
 ) -> Built:
     """Compile ``plan`` into a bundle below ``directory`` and make it the current one; not ``keep``: change nothing.
 
-    Raises :class:`~sinkhole.errors.GuardError` when a guard refuses and ``accept`` does not override it.
+    What a guard refuses is left out unless ``accept``. When the inputs are those of the bundle in use, or of one that
+    was rolled back from, nothing is compiled.
     """
     feeds = tuple(feeds)
-    lists = compile_lists(plan, plan.lists, feeds, progress)
-    refused = refusals(lists)
-    if refused and not accept:
-        raise GuardError("\n".join([*refused, "nothing was changed; --accept-change accepts it"]))
-    before = bundle.current(directory)
+    before = change.before(directory)
+    back = history.rolled_back(directory)
+    wanted = inputs(plan, feeds)
+    if before and wanted in (before.inputs, back and back.inputs):
+        left = back.left if back and wanted == back.inputs != before.inputs else ""
+        return Built(before.path, tuple(before.manifest["lists"]), (), feeds, before=before, kept=keep, left=left)
+    choice = compile_lists(plan, plan.lists, feeds, before, accept=accept, cache=cache, progress=progress)
+    described = tuple(map(describe, choice.lists))
+    path = before.path if before else directory
     if keep:
         progress("bundle", 0, None)
-        path = _write(plan, lists, refused, feeds, directory)
-        swap_link(directory / bundle.CURRENT, path.name)
+        path = _write(plan, choice, described, directory)
+        history.use(directory, path)
         bundle.prune(directory, KEEP)
         progress("bundle", 1, 1)
-    else:
-        path = before or directory
-    return Built(path, lists, feeds, tuple(refused), path != before)
+    changed = before is None or path != before.path
+    return Built(path, described, choice.lists, feeds, choice.refused, choice.accepted, before, changed, keep)
 
 
-def _write(plan: Plan, lists: Iterable[Compiled], accepted: list[str], feeds: Iterable[Feed], directory: Path) -> Path:
+def _write(plan: Plan, choice: Choice, described: Iterable[Mapping[str, Any]], directory: Path) -> Path:
     index = bundle.Index()
-    for number, compiled in enumerate(lists):
-        codes: dict[int, list[bytes]] = {}
-        for key, code in compiled.resolved.entries():
-            codes.setdefault(code & ~Code.INHERITED, []).append(key)
-        index.add(number, codes)
+    for number, compiled in enumerate(choice.lists):
+        index.add(number, compiled.codes())
     manifest = {
-        "tool": __version__,
-        "inputs": inputs(plan, feeds),
-        "lists": [describe(compiled) for compiled in lists],
-        "accepted": accepted,
+        "tool": tool(),
+        "inputs": _inputs(plan, choice.texts),
+        "lists": described,
+        "accepted": choice.accepted,
     }
     return bundle.write(
         directory,
@@ -157,17 +262,32 @@ def _write(plan: Plan, lists: Iterable[Compiled], accepted: list[str], feeds: It
         manifest=manifest,
         policy=plan.policy,
         own=own_rules(plan.lists),
-        texts=[bundle.Text(feed.copy.path, feed.copy.sha256) for feed in feeds if feed.copy],
+        special=[
+            record(rule, number, source) for number, made in enumerate(choice.lists) for rule, source in made.stated
+        ],
+        texts=[bundle.Text(*text) for text in dict.fromkeys(choice.texts.values())],
     )
 
 
 def inputs(plan: Plan, feeds: Iterable[Feed]) -> str:
     """A hash of all that a bundle is made of: an equal one means that there is nothing to build."""
-    copies = [(feed.source.id, feed.copy and feed.copy.sha256) for feed in feeds]
-    return hashlib.sha256(repr((__version__, plan.portable, copies)).encode()).hexdigest()
+    copies = {feed.source.location: Text(feed.copy.path, feed.copy.sha256) for feed in feeds if feed.copy}
+    wanted = ((entry.id, source.location) for entry in plan.lists for source in entry.sources)
+    return _inputs(plan, {place: copies[place[1]] for place in wanted if place[1] in copies})
 
 
-def describe(compiled: Compiled) -> Mapping[str, object]:
+def _inputs(plan: Plan, texts: Mapping[tuple[str, str], Text]) -> str:
+    """The same of the texts of each list, by its id and their location; only their order in the plan counts."""
+    used = [
+        text and text.sha256
+        for entry in plan.lists
+        for source in entry.sources
+        for text in [texts.get((entry.id, source.location))]
+    ]
+    return hashlib.sha256(repr((tool(), plan.portable, used)).encode()).hexdigest()
+
+
+def describe(compiled: Compiled) -> Mapping[str, Any]:
     """One list as the manifest keeps it."""
     plan = compiled.plan
     return {
@@ -178,17 +298,9 @@ def describe(compiled: Compiled) -> Mapping[str, object]:
         "license": plan.license,
         "updated": plan.updated,
         "type": "allow" if plan.allows else "block",
-        "entries": sum(1 for _ in compiled.resolved.entries()),
+        "entries": sum(map(len, compiled.masked.values())) if compiled.masked else compiled.resolved.size,
         "own": len(plan.own),
-        "version": version(compiled),
+        "version": compiled.version,
+        "authored": change.authored(plan),
         "sources": [report.data() for report in compiled.reports],
     }
-
-
-def version(compiled: Compiled) -> str:
-    """Twelve hex digits that change exactly when what the list says changes."""
-    digest = hashlib.sha256()
-    for part in (b"\n".join(compiled.resolved.keys), bytes(compiled.resolved.codes), *sorted(compiled.hosts)):
-        digest.update(len(part).to_bytes(8, "big"))
-        digest.update(part)
-    return digest.hexdigest()[:12]

@@ -10,15 +10,17 @@ from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
+import re2
+
 from sinkhole.catalogue.model import Target
 from sinkhole.names import key, lineage, public_suffixes, unkey
-from sinkhole.rules import Kind, Rule, Scope
+from sinkhole.rules import Kind, On, Rule, Scope, Special
 
 
 class Quarantined(NamedTuple):
     """A rule that was left out, and why."""
 
-    rule: Rule
+    rule: Rule | Special
     why: str
 
 
@@ -30,6 +32,11 @@ class Fence(NamedTuple):
     names: tuple[bytes, ...]
     above: frozenset[bytes]
     protected: tuple[bytes, ...]
+
+    @property
+    def portable(self) -> Fence:
+        """All that it is made from, without what follows from that and has no order."""
+        return self._replace(above=frozenset())
 
 
 def fence(never: Iterable[Target], protected: Iterable[str]) -> Fence:
@@ -58,6 +65,30 @@ def guard(names: Mapping[Kind, list[bytes]], keys: dict[Kind, list[bytes]], fenc
             keys[kind] = [key for key in keys[kind] if key not in refused]
             found += (Quarantined(Rule(unkey(key).decode(), kind), why) for key, why in refused.items())
     return found
+
+
+def guard_special(rules: Iterable[Special], fence: Fence) -> tuple[list[Special], list[Quarantined]]:
+    """(rules that may stay, rules that may not): as :func:`guard`, and no pattern may match a never-block name."""
+    kept, found = [], []
+    for rule in rules:
+        if why := _special_refusal(rule, fence):
+            found.append(Quarantined(rule, why))
+        else:
+            kept.append(rule)
+    return kept, found
+
+
+def _special_refusal(rule: Special, fence: Fence) -> str | None:
+    if rule.on is On.NAME:
+        name = rule.what.encode()
+        return next((why for _, why in _refused(rule.kind, [name], [key(name)], fence)), None)
+    if rule.kind.allow or rule.on not in (On.PATTERN, On.NOT_PATTERN):
+        return None
+    pattern = re2.compile(rule.what)
+    for name in (*fence.trees, *fence.names):
+        if bool(pattern.search(unkey(name).decode())) is (rule.on is On.PATTERN):
+            return "matches a never-block name"
+    return None
 
 
 def _refused(kind: Kind, names: list[bytes], keys: list[bytes], fence: Fence) -> Iterator[tuple[bytes, str]]:

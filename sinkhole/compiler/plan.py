@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from os.path import normpath
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,6 +17,7 @@ from sinkhole.catalogue.model import Directive, ListSource, ListSpec, ServiceRef
 from sinkhole.compiler.guard import Fence, fence
 from sinkhole.config import Config
 from sinkhole.feeds.fetch import shown
+from sinkhole.feeds.origin import Origin
 from sinkhole.policy.policy import INTERNAL, OPERATOR_ALLOW, OPERATOR_BLOCK
 from sinkhole.rules import Kind, Rank, Rule, Scope
 
@@ -23,7 +25,8 @@ from sinkhole.rules import Kind, Rank, Rule, Scope
 class SourcePlan(NamedTuple):
     """One text of rules. ``location`` is a URL or a path; ``id`` is how people know it.
 
-    ``interval`` is in seconds. ``local``: the URL may lead to an address that is not public.
+    ``max_skipped`` and ``max_change`` are shares; the fields from ``mirrors`` on are those of
+    :class:`~sinkhole.feeds.origin.Origin`, and no bundle depends on them.
     """
 
     id: str
@@ -31,12 +34,19 @@ class SourcePlan(NamedTuple):
     format: str = "auto"
     subdomains: bool = False
     min_rules: int = 0
+    max_skipped: float = 0.5
+    max_change: float = 0.5
     title: str = ""
     license: str = ""
     homepage: str = ""
     mirrors: tuple[str, ...] = ()
-    interval: float = 86400.0
+    interval: float | None = None
     local: bool = False
+    within: tuple[str, ...] = ()
+
+    @property
+    def origin(self) -> Origin:
+        return Origin(self.location, self.mirrors, self.interval, self.local, self.within)
 
 
 class Own(NamedTuple):
@@ -67,6 +77,13 @@ class ListPlan(NamedTuple):
     sources: tuple[SourcePlan, ...] = ()
     own: tuple[Own, ...] = ()
     hosts: tuple[str, ...] = ()
+    max_change: float = 0.5
+
+    @property
+    def portable(self) -> ListPlan:
+        """All of it that a bundle depends on; files count by the name that people know them by."""
+        nowhere = Origin("")._asdict()
+        return self._replace(sources=tuple(source._replace(**nowhere) for source in self.sources))
 
 
 class Plan(NamedTuple):
@@ -78,12 +95,8 @@ class Plan(NamedTuple):
 
     @property
     def portable(self) -> tuple[object, ...]:
-        """All of the plan that a bundle depends on; files count by the name that people know them by."""
-        lists = (
-            entry._replace(sources=tuple(source._replace(location=source.id) for source in entry.sources))
-            for entry in self.lists
-        )
-        return (*lists, self.policy, *self.fence._replace(above=frozenset()))
+        """All of the plan that a bundle depends on."""
+        return (*(entry.portable for entry in self.lists), self.policy, *self.fence.portable)
 
     @property
     def sources(self) -> list[SourcePlan]:
@@ -222,6 +235,7 @@ class _Planner:
             sources=tuple(map(self._source, spec.sources)),
             own=tuple(own),
             hosts=tuple(host for ref in spec.services for host in self._hosts(ref)),
+            max_change=spec.max_change,
         )
 
     def _names(self, spec: ListSpec, key: str, hole: bool) -> Iterator[Own]:
@@ -246,20 +260,32 @@ class _Planner:
         if source.source is not None:
             known = self.catalogue.sources[source.source]
             return SourcePlan(
-                known.id, known.url, known.format, known.subdomains, known.min_rules,
-                known.title, known.license, known.homepage, known.mirrors, float(known.interval),
+                known.id, known.url, known.format, known.subdomains, known.min_rules, known.max_skipped,
+                known.max_change, known.title, known.license, known.homepage, known.mirrors, known.interval,
             )  # fmt: skip
         location = str(source.url or source.path)
         return SourcePlan(
             shown(source.url) if source.url else self._relative(location), location,
-            source.format, source.subdomains, source.min_rules, source.title or "", source.license or "",
-            local=source.local,
+            source.format, source.subdomains, source.min_rules, source.max_skipped, source.max_change,
+            source.title or "", source.license or "", interval=source.interval, local=source.local,
+            within=self._within(source.path) if source.path else (),
         )  # fmt: skip
+
+    @property
+    def _directory(self) -> Path:
+        return Path(self.config.where()[0]).absolute().parent
 
     def _relative(self, path: str) -> str:
         """A path as from the configuration's directory, so that a bundle does not depend on where that is."""
-        directory = Path(self.config.where()[0]).absolute().parent
-        return str(Path(path).relative_to(directory)) if Path(path).is_relative_to(directory) else path
+        return str(Path(path).relative_to(self._directory)) if Path(path).is_relative_to(self._directory) else path
+
+    def _within(self, path: Path) -> tuple[str, ...]:
+        """The directories that a file of the configuration may be in. To name a file elsewhere allows its directory,
+        unless the configuration says which ones it allows."""
+        named = self.config.feeds.directories
+        if not named and not Path(normpath(path)).is_relative_to(self._directory):
+            named = (path.parent,)
+        return tuple(map(str, dict.fromkeys((self._directory, *named))))
 
     def _where(self, list_id: str, *path: str | int) -> tuple[str, int]:
         if list_id in self.config.lists:

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from sinkhole.compiler.blocklist import keys_of
-from sinkhole.compiler.guard import Fence, Quarantined, guard
+from sinkhole.compiler.guard import Fence, Quarantined, guard, guard_special
 from sinkhole.compiler.plan import SourcePlan
 from sinkhole.feeds.fetch import shown
-from sinkhole.formats import detect, format_named
+from sinkhole.formats import detect, format_named, read_mixed
 from sinkhole.rules import Kind, Parsed, Rule, Scope, Skipped, Special
 
 
 class Text(NamedTuple):
-    """A source's last good text, as :mod:`sinkhole.feeds.store` keeps it."""
+    """A source's text: the file that holds it, as :mod:`sinkhole.feeds.store` or a bundle keeps it, and its sha256."""
 
-    data: bytes
+    path: Path
     sha256: str
 
 
@@ -26,6 +27,7 @@ class SourceReport(NamedTuple):
     source: SourcePlan
     sha256: str
     format: str
+    bytes: int
     lines: int
     rules: int
     skipped: Mapping[str, int]
@@ -43,6 +45,8 @@ class SourceReport(NamedTuple):
             "subdomains": self.source.subdomains,
             "sha256": self.sha256,
             "format": self.format,
+            "mixed": self.source.format == "auto",
+            "bytes": self.bytes,
             "lines": self.lines,
             "rules": self.rules,
             "skipped": dict(sorted(self.skipped.items())),
@@ -61,24 +65,36 @@ class SourceRules(NamedTuple):
 
 
 def read_source(source: SourcePlan, text: Text, allows: bool, fence: Fence) -> SourceRules:
-    """Read ``text`` as ``source`` says. ``allows``: the list is of type allow, so every name is simply listed."""
-    format = detect(text.data) if source.format == "auto" else format_named(source.format)
-    parsed = format.read(text.data)
+    """Read ``text`` as ``source`` says. ``allows``: the list is of type allow, so every name is simply listed.
+
+    Raises :class:`~sinkhole.errors.FormatError` for a text of no known format.
+    """
+    data = text.path.read_bytes()
+    format = detect(data) if source.format == "auto" else format_named(source.format)
+    parsed = read_mixed(data, format) if source.format == "auto" else format.read(data)
     rules = len(parsed)
     names = _as_meant(parsed, source.subdomains, allows)
     keys = keys_of(names)
-    quarantined = guard(names, keys, fence)
+    special = (_listed(rule) if allows else rule for rule in parsed.special)
+    kept, refused = guard_special(special, fence)
+    quarantined = [*guard(names, keys, fence), *refused]
     report = SourceReport(
         source,
         text.sha256,
         format.name,
+        len(data),
         parsed.lines,
         rules,
         parsed.skipped,
         tuple(parsed.samples),
         tuple(quarantined),
     )
-    return SourceRules(keys, tuple(parsed.special), tuple(parsed.disabled), report)
+    return SourceRules(keys, tuple(kept), tuple(parsed.disabled), report)
+
+
+def _listed(rule: Special) -> Special:
+    """A rule of a list of type allow: every name that it states is listed."""
+    return rule._replace(kind=rule.kind._replace(allow=False))
 
 
 def _as_meant(parsed: Parsed, subdomains: bool, allows: bool) -> dict[Kind, list[bytes]]:

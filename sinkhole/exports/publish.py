@@ -9,15 +9,15 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sinkhole.compiler.build import version
 from sinkhole.compiler.compile import Compiled
 from sinkhole.errors import SinkholeError
-from sinkhole.exports.fit import Fitted, Loss, fit
+from sinkhole.exports.fit import Fitted, fit
+from sinkhole.exports.loss import Loss
 from sinkhole.exports.render import render
 from sinkhole.files import write_atomic
 from sinkhole.formats.format import Format, Header
@@ -46,8 +46,12 @@ class Published(NamedTuple):
 
 
 def publish(directory: Path, lists: Iterable[Compiled], formats: Iterable[Format]) -> list[Published]:
-    """Write every list in every format; returns what is there now, sorted by path."""
-    published = [_publish(directory, compiled, format) for compiled, format in product(lists, formats)]
+    """Write every list in every format that has a word for any of its rules; returns what is there now, by path."""
+    published = [
+        _publish(directory, compiled, format)
+        for compiled, format in product(lists, formats)
+        if format.lines or any(map(format.special, compiled.special))
+    ]
     published.sort(key=lambda file: file.path)
     _remove_old(directory, {file.path for file in published})
     text = json.dumps({"exports": [file.data() for file in published]}, ensure_ascii=False, indent=1) + "\n"
@@ -58,25 +62,35 @@ def publish(directory: Path, lists: Iterable[Compiled], formats: Iterable[Format
 def _publish(directory: Path, compiled: Compiled, format: Format) -> Published:
     path = f"{format.name}/{compiled.plan.id}.{format.suffix}"
     fitted, pieces = export(compiled, format, previous=directory / path)
-    body = b"".join(pieces)
-    write_atomic(directory / path, body)
-    digest = hashlib.sha256(body).hexdigest()
-    rules = len(fitted.statements)
-    return Published(compiled.plan.id, format.name, path, len(body), rules, digest, version(compiled), fitted.loss)
+    digest, size = hashlib.sha256(), 0
+
+    def measured() -> Iterator[bytes]:
+        nonlocal size
+        for piece in pieces:
+            digest.update(piece)
+            size += len(piece)
+            yield piece
+
+    write_atomic(directory / path, measured())
+    rules = len(fitted.statements) + len(fitted.special)
+    hexadecimal = digest.hexdigest()
+    return Published(compiled.plan.id, format.name, path, size, rules, hexadecimal, compiled.version, fitted.loss)
 
 
-def export(compiled: Compiled, format: Format, previous: Path | None = None) -> tuple[Fitted, Iterable[bytes]]:
-    """One list in one format: what it states, and the pieces of the file.
+def export(
+    compiled: Compiled, format: Format, previous: Path | None = None, per_line: int = 1
+) -> tuple[Fitted, Iterable[bytes]]:
+    """One list in one format, with ``per_line`` names in a line: what it states, and the pieces of the file.
 
     The serial of a zone follows from the list's date, and passes that of ``previous`` when the content differs from it.
     """
-    fitted = fit(compiled.resolved, compiled.hosts, format)
+    fitted = fit(compiled.resolved, compiled.hosts, format, compiled.special, compiled.masks())
     header = _header(compiled)
     head = _read_head(previous) if previous else b""
     if (found := _SERIAL.search(head)) and (serial := int(found[1])) >= header.serial:
         same = f"Version: {header.version}\n".encode() in head
         header = header._replace(serial=serial if same else serial + 1)
-    return fitted, render(fitted, format, header)
+    return fitted, render(fitted, format, header, per_line)
 
 
 def _read_head(path: Path) -> bytes:
@@ -100,7 +114,7 @@ def _header(compiled: Compiled) -> Header:
         license=", ".join(filter(None, licenses)),
         expires=_EXPIRES,
         modified=plan.updated,
-        version=version(compiled),
+        version=compiled.version,
         serial=int(plan.updated.replace("-", "") + "00") if plan.updated else 1,
         notes=[f"{source.title or source.id}: {source.homepage}" for source in sources if source.homepage],
     )

@@ -20,13 +20,14 @@ import ssl
 import stat
 import time
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import ExitStack, suppress
 from email.utils import parsedate_to_datetime
 from functools import partial
 from http.client import IncompleteRead
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from itertools import chain
+from pathlib import Path
 from threading import Timer
 from typing import NamedTuple
 from urllib.parse import urljoin, urlsplit
@@ -122,19 +123,30 @@ def load(
     *,
     limits: Limits = LIMITS,
     allow_local: bool = False,
+    within: Collection[str] = (),
     machine: Machine = MACHINE,
 ) -> Fetched | NotModified:
     """:func:`fetch` for a URL, :func:`read_file` for anything else."""
     if "://" in location:
         return fetch(location, validators, progress, limits=limits, allow_local=allow_local, machine=machine)
-    return read_file(location, progress, limits=limits)
+    return read_file(location, progress, limits=limits, within=within)
 
 
-def read_file(path: str | os.PathLike[str], progress: Progress = no_progress, *, limits: Limits = LIMITS) -> Fetched:
-    """A regular file, decompressed when it is gzip. Raises ``FeedError``."""
+def read_file(
+    path: str | os.PathLike[str],
+    progress: Progress = no_progress,
+    *,
+    limits: Limits = LIMITS,
+    within: Collection[str] = (),
+) -> Fetched:
+    """A regular file, decompressed when it is gzip; with ``within``, one in or below these directories after all links
+    are followed. Raises ``FeedError``."""
     try:
+        real = os.path.realpath(path)
+        if within and not any(Path(real).is_relative_to(os.path.realpath(directory)) for directory in within):
+            raise _Failure(f"it is {shown(real)}, and files are read from {' and '.join(within)} only")
         # Not blocking, because to open a pipe would wait for its writer.
-        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+        with open(os.open(real, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW), "rb") as file:
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):
                 raise _Failure("not a regular file")
@@ -178,7 +190,7 @@ def fetch(
             return answer
         wait = (2**attempt if failure.wait is None else failure.wait) * (1 + machine.chance() / 2)
         if not failure.again or attempt == limits.retries or machine.clock() + wait >= deadline:
-            raise FeedError(f"{shown(url)}: {failure}") from failure
+            raise FeedError(f"{shown(url)}: {failure}", failure.wait and wait) from failure
         machine.sleep(wait)
         attempt += 1
 
@@ -323,7 +335,7 @@ def _answer(
     if status in _PASSING:
         wait = _retry_after(headers)
         if wait is not None and wait > limits.retry_after:
-            raise _Failure(f"answered {status} and asks to come back in {wait:.0f} s")
+            raise _Failure(f"answered {status} and asks to come back in {wait:.0f} s", wait=wait)
         raise _Failure(f"answered {status}", again=True, wait=wait)
     if status != 200:
         raise _Failure(f"answered {status}")

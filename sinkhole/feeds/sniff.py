@@ -20,7 +20,10 @@ _ARCHIVES = (
 )
 # Tab, VT, FF, CR, ESC and the end-of-file of DOS (0x1A) do occur in text that people wrote; the readers see to them.
 _CONTROL = re.compile(rb"[\x00-\x08\x0e-\x19\x1c-\x1f\x7f]")
-_JSON = re.compile(rb'\{|\[\s*["{]')
+# A list in JSON is one of objects that name something, and begins with one about the list or with a name.
+_JSON = re.compile(rb'(?:\[\s*)?\{(?!\s*"(?:list|name)"\s*:)|\[\s*"')
+_EXPIRES = re.compile(rb"^[!#;][ \t]*Expires:[ \t]*([0-9]{1,4})(?![0-9])[ \t]*(h|d)?", re.I | re.M)
+_HEAD = 4096
 _CONTENT = re.compile(rb"^[ \t]*+(?![#!;\s]|//|\[Adblock|$)", re.MULTILINE)
 
 
@@ -36,6 +39,16 @@ def decode(data: bytes) -> bytes:
                 data = data.decode(encoding, "replace").encode()
             break
     return data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+
+
+def expires(text: bytes) -> float | None:
+    """The seconds for which the text says that it is good (``! Expires: 4 days``), from an hour to two weeks; ``None``
+    when it does not say. Without a unit it means days: https://help.adblockplus.org/hc/en-us/articles/360062733293."""
+    found = _EXPIRES.search(text[:_HEAD])
+    if not found:
+        return None
+    unit = 3600 if (found[2] or b"d").lower() == b"h" else 86400
+    return float(min(max(int(found[1]) * unit, 3600), 14 * 86400))
 
 
 def why_not_a_list(data: bytes) -> str | None:

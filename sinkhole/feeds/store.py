@@ -24,11 +24,14 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
 from sinkhole.errors import FeedError
 from sinkhole.feeds.fetch import Fetched, NotModified, Progress, Validators, shown
-from sinkhole.feeds.sniff import decode, why_not_a_list
+from sinkhole.feeds.sniff import decode, expires, why_not_a_list
 from sinkhole.files import TEMPORARY, write_atomic
 
 #: After this long a feed is fetched without conditions, because servers do reuse an ETag for new content.
 UNCONDITIONAL = timedelta(days=7)
+
+#: The longest time for which a server's Retry-After keeps everybody away, whatever it says.
+LONGEST_WAIT = timedelta(days=1)
 
 #: What downloads, called with (location, validators, progress): ``fetch.load``, or it with its settings bound.
 Fetcher = Callable[[str, Validators, Progress], Fetched | NotModified]
@@ -50,13 +53,16 @@ class State(BaseModel):
     checked_at: AwareDatetime | None = None
     error: str | None = None
     since: AwareDatetime | None = None
+    expires: float | None = None
+    not_before: AwareDatetime | None = None
 
 
 class Copy(NamedTuple):
     """The last good copy of a source.
 
     ``fetched_at`` is when its bytes arrived; ``age`` the seconds since the source last confirmed them. It is ``stale``
-    when the last attempt failed, and ``error`` says how.
+    when the last attempt failed, and ``error`` says how. ``expires``: the seconds for which the text itself says that
+    it is good.
     """
 
     path: Path
@@ -65,6 +71,7 @@ class Copy(NamedTuple):
     stale: bool
     age: float
     error: str | None
+    expires: float | None = None
 
 
 class Store:
@@ -84,6 +91,26 @@ class Store:
         """The last good copy, its bytes just checked against their hash; ``None`` when missing or damaged."""
         return self._copy(self.state(location), now)
 
+    def shadow(self, directory: Path) -> Store:
+        """A store in ``directory`` that begins with what is here, for updates that leave no trace here."""
+        for path in (*self.directory.glob("*.json"), *self._blobs.glob("*")):
+            link = directory / path.relative_to(self.directory)
+            link.parent.mkdir(exist_ok=True)
+            link.symlink_to(path.absolute())
+        return Store(directory)
+
+    def due(self, location: str, interval: float | None, now: datetime, chance: float = 0.0) -> bool:
+        """Whether to ask a source again: after ``interval`` seconds, else when its text expires, else always.
+
+        The time is up to a fifth shorter, by ``chance`` from 0 to 1, so that many machines do not come at once, and at
+        least a twentieth, so that a daily job never comes a few seconds too early. A source that failed is due.
+        """
+        state = self.state(location)
+        if state.checked_at is None or state.error is not None:
+            return True
+        fresh = interval if interval is not None else state.expires or 0.0
+        return not 0 <= (now - state.checked_at).total_seconds() < fresh * (0.95 - 0.15 * chance)
+
     def update(
         self,
         locations: Iterable[str],
@@ -95,7 +122,8 @@ class Store:
     ) -> dict[str, Copy | FeedError]:
         """Fetch every location, at most ``jobs`` at once: what can be used now, in the order given.
 
-        A failure gives the last good copy as ``stale``, or the ``FeedError`` when there is none. ``progress`` is called
+        A failure gives the last good copy as ``stale``, or the ``FeedError`` when there is none; a source that asked to
+        be left alone until a later time still fails as it did, and is not asked. ``progress`` is called
         with (location, bytes received, bytes expected or ``None``) from the threads that download. An interrupt ends
         running downloads at their next read.
         """
@@ -148,23 +176,26 @@ class Store:
         except OSError:
             return None
         age = max(0.0, (now - state.checked_at).total_seconds())
-        return Copy(path, state.sha256, state.fetched_at, state.error is not None, age, state.error)
+        return Copy(path, state.sha256, state.fetched_at, state.error is not None, age, state.error, state.expires)
 
     def _update(self, location: str, fetcher: Fetcher, progress: Progress, now: datetime) -> Copy | FeedError:
         state = self.state(location)
         copy = self._copy(state, now)
+        if state.not_before and state.error and now < state.not_before <= now + LONGEST_WAIT:
+            return copy or FeedError(state.error)
         known = Validators()
         if copy and now - copy.fetched_at < UNCONDITIONAL:
             known = Validators(state.etag, state.last_modified)
         try:
             got = fetcher(location, known, progress)
             if isinstance(got, NotModified):
-                new = state.model_copy(update={"checked_at": now, "error": None, "since": None})
+                new = state.model_copy(update={"checked_at": now, "error": None, "since": None, "not_before": None})
             else:
                 new = self._keep(location, got, now)
         except FeedError as error:
-            since = state.since or now
-            self._write(location, state.model_copy(update={"error": str(error), "since": since}))
+            later = now + min(timedelta(seconds=error.wait), LONGEST_WAIT) if error.wait else None
+            failed = {"error": str(error), "since": state.since or now, "not_before": later}
+            self._write(location, state.model_copy(update=failed))
             # A new error, because the traceback of this one keeps the body that was refused in memory.
             return copy._replace(stale=True, error=str(error)) if copy else FeedError(str(error))
         self._write(location, new)
@@ -185,6 +216,7 @@ class Store:
             bytes=len(text),
             fetched_at=now,
             checked_at=now,
+            expires=expires(text),
         )
 
     def _write(self, location: str, state: State) -> None:

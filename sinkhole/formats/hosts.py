@@ -5,6 +5,7 @@ Several names may share a line. The local names that every hosts file carries ar
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from functools import partial
 
@@ -22,6 +23,7 @@ LOCAL = frozenset(
         for name in ("localhost", "loopback", "localnet", "mcastprefix", "allnodes", "allrouters", "allhosts")
     ]
 )
+_ADDRESS = re.compile(r"\[?[0-9A-Fa-f.:]*[.:][0-9A-Fa-f.:]*(?:%\w+)?\]?")
 # A name in LOCAL that looks like any other must not be taken in bulk.
 _SINK = rb"(?:0\.0\.0\.0|127\.0\.0\.1|::1?)[ \t]++(?!localhost[46]?\.localdomain[46]?\b)"
 _BULKS = (bulk(_SINK, rb"\.?", EXACT),)
@@ -34,8 +36,10 @@ def read_line(line: str) -> Iterator[Rule | str]:
     names = [name for name in names if name.lower() not in LOCAL and name != address]
     if address in SINKS:
         yield from (rule(name, EXACT) for name in names)
+    elif not _ADDRESS.fullmatch(address):
+        yield "no address"
     elif names:
-        yield "not a sink address" if "." in address or ":" in address else "no address"
+        yield "not a sink address"
 
 
 FORMAT = Format(
@@ -45,4 +49,5 @@ FORMAT = Format(
     comment="#",
     read=partial(read_lines, bulks=_BULKS, line=read_line),
     lines={EXACT: b"0.0.0.0 %s"},
+    many=True,
 )

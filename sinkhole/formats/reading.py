@@ -67,16 +67,24 @@ def read_lines(text: bytes, bulks: Sequence[Bulk], line: LineReader) -> Parsed:
         if _CONTROL.search(content):
             parsed.skip(number, content, "a control character")
             continue
+        reasons = []
+        understood = False
         for found in line(content):
             match found:
                 case str():
-                    parsed.skip(number, content, found)
+                    reasons.append(found)
+                    continue
                 case Rule():
                     parsed.add(found)
                 case Special():
                     parsed.special.append(found._replace(line=number))
                 case Disabled():
                     parsed.disabled.append(found.rule)
+            understood = True
+        for why in reasons:
+            parsed.skip(number, content, why)
+            if not understood:
+                parsed.unread.setdefault(why, []).append(number)
     return parsed
 
 

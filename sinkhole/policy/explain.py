@@ -7,16 +7,20 @@ found in it when somebody asks.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from itertools import islice
 from typing import Any, NamedTuple
 
+from dnslib import QTYPE
+
 from sinkhole.bundle import Bundle
-from sinkhole.formats import format_named
-from sinkhole.formats.format import Format
+from sinkhole.formats import format_named, read_mixed
 from sinkhole.names import key, lineage
 from sinkhole.policy.policy import INTERNAL, Policy, Step
+from sinkhole.policy.special import Stated
 from sinkhole.policy.verdict import Action
-from sinkhole.rules import Kind, Rank, Rule, Scope
+from sinkhole.rules import Kind, Parsed, Rank, Rule, Scope, Special
 
 #: How many lines are cited for one source; a name is rarely stated more than twice.
 _MAX_LINES = 20
@@ -29,7 +33,7 @@ class Citation(NamedTuple):
     source: str
     line: int
     text: str
-    rule: Rule
+    rule: Rule | Special
     hole: bool
 
 
@@ -40,12 +44,13 @@ def explain(policy: Policy, name: str, client: str, rtype: str) -> dict[str, Any
     decided has ``won`` set.
     """
     profile = policy.profile(client)
-    wanted = key(name.encode())
-    verdict = policy.decide(profile, wanted)
+    query = profile, key(name.encode()), QTYPE.reverse[rtype]
+    verdict = policy.decide(*query)
+    special = policy.special(*query)
     chain = []
     decided = False
-    for step, hit in policy.trace(profile, wanted):
-        links = [_link(step, found) for found in cite(policy.bundle, step.list, name)]
+    for step, hit in policy.trace(*query):
+        links = [_link(step, found) for found in cite(policy.bundle, step.list, name, special)]
         if hit and not decided and links:
             links[0]["won"] = decided = True
         chain += links
@@ -79,15 +84,20 @@ def _link(step: Step, found: Citation) -> dict[str, Any]:
         "list": step.verdict.list,
         "source": found.source,
         "line": found.line,
-        "rule": f"{word} {found.rule.kind.scope.label} {found.rule.name}",
+        "rule": f"{word} {str(found.rule).partition(' ')[2]}",
         "text": found.text,
     }
 
 
-def cite(bundle: Bundle, list_number: int, name: str) -> list[Citation]:
-    """Every line behind what a list says about a name, the deciding one first."""
+def cite(bundle: Bundle, list_number: int, name: str, special: Sequence[Stated] = ()) -> list[Citation]:
+    """Every line behind what a list says about a name, the deciding one first; ``special`` are the rules that apply."""
     entry = bundle.manifest["lists"][list_number]
     found = [*_own(bundle, entry["id"], name)]
+    found += [
+        Citation(source, rule.line, _text_of_line(bundle, entry, source, rule.line), rule, rule.kind.allow)
+        for rule, number, source in special
+        if number == list_number
+    ]
     for source in entry["sources"]:
         found += _lines(bundle, source, name, entry["type"] == "allow")
     if entry["id"] in INTERNAL:  # the operator's names, of which each of the two lists holds both kinds
@@ -95,13 +105,28 @@ def cite(bundle: Bundle, list_number: int, name: str) -> list[Citation]:
     return sorted(found, key=_strength, reverse=True)
 
 
+def _text_of_line(bundle: Bundle, entry: dict[str, Any], source_id: str, line: int) -> str:
+    source = next(source for source in entry["sources"] if source["id"] == source_id)
+    with (bundle.path / "sources" / source["sha256"]).open("rb") as file:
+        return _shown(next(islice(file, line - 1, line), b""))
+
+
+def _shown(line: bytes) -> str:
+    return line.decode("utf-8", "replace").strip()[:200]
+
+
 def _strength(citation: Citation) -> tuple[int, ...]:
-    kind = citation.rule.kind
-    return kind.rank, citation.hole, len(citation.rule.name), -citation.line
+    rule = citation.rule
+    answer = isinstance(rule, Special) and bool(rule.answer)
+    return rule.kind.rank, citation.hole, answer, len(_name(rule)), -citation.line
 
 
 def _nearness(citation: Citation) -> tuple[int, ...]:
-    return len(citation.rule.name), citation.rule.kind.scope == Scope.EXACT
+    return len(_name(citation.rule)), citation.rule.kind.scope == Scope.EXACT
+
+
+def _name(rule: Rule | Special) -> str:
+    return rule.what if isinstance(rule, Special) else rule.name
 
 
 def _own(bundle: Bundle, list_id: str, name: str) -> Iterator[Citation]:
@@ -121,20 +146,20 @@ def _lines(bundle: Bundle, source: dict[str, Any], name: str, allows: bool) -> I
     """The lines of one source that cover a name."""
     format = format_named(source["format"])
     text = (bundle.path / "sources" / source["sha256"]).read_bytes()
+    read = partial(read_mixed, format=format) if source["mixed"] else format.read
     context = format.context(text)
     cited = 0
     for number, line in _candidates(text, name):
-        for rule in _read(format, context, line, source["subdomains"]):
+        for rule in _read(read, context, line, source["subdomains"]):
             if _covers(rule, name):
-                shown = line.decode("utf-8", "replace").strip()[:200]
-                yield Citation(source["id"], number, shown, rule, rule.kind.allow and not allows)
+                yield Citation(source["id"], number, _shown(line), rule, rule.kind.allow and not allows)
                 cited += 1
                 if cited == _MAX_LINES:
                     return
 
 
-def _read(format: Format, context: bytes, line: bytes, subdomains: bool) -> Iterator[Rule]:
-    for rule in format.read(context + line + b"\n").rules():
+def _read(read: Callable[[bytes], Parsed], context: bytes, line: bytes, subdomains: bool) -> Iterator[Rule]:
+    for rule in read(context + line + b"\n").rules():
         widened = subdomains and rule.kind.scope == Scope.EXACT
         yield Rule(rule.name, rule.kind._replace(scope=Scope.TREE)) if widened else rule
 
@@ -146,7 +171,10 @@ def _candidates(text: bytes, name: str) -> Iterator[tuple[int, bytes]]:
     """
     lower = text.lower()
     starts: set[int] = set()
-    for part in (part.encode() for part in lineage(name) if "." in part):
+    parts = [part.encode() for part in lineage(name) if "." in part]
+    if b"\\." in text:  # a name in a regular expression
+        parts += [part.replace(b".", b"\\.") for part in parts]
+    for part in parts:
         at = lower.find(part)
         while at >= 0:
             end = at + len(part)

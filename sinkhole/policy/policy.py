@@ -11,9 +11,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sinkhole.bundle import Bundle
-from sinkhole.names import unkey
+from sinkhole.bundle import MASK_SHIFT, MASKED, Bundle
+from sinkhole.policy.special import Specials, Stated, stated
 from sinkhole.policy.verdict import FORWARD, Action, Verdict
+from sinkhole.rules import ANY_ANSWER, applying, strongest
 
 #: Lists that the compiler makes of the operator's own names and of the protected names.
 OPERATOR_ALLOW, OPERATOR_BLOCK = "=allow", "=block"
@@ -28,10 +29,15 @@ _MAX_CLIENTS = 100_000
 #: Distinct ways to be on lists; each counts once for every profile.
 _MAX_DECIDED = 100_000
 _EXACT, _BELOW = 1, 2
+#: Answers of special rules that have a name of their own as a blocking mode.
+_MODES = {
+    **{mode.upper(): mode for mode in ("nxdomain", "nodata", "refused", "drop", "tcp-only")},
+    "NULL": "null-ip",
+}
 
 
 class Step(NamedTuple):
-    """One line of the order of precedence: a list, and the verdict when a name is on it (``rule`` still open)."""
+    """One line of the order of precedence: a list, and the verdict when a name is on it."""
 
     list: int
     verdict: Verdict
@@ -39,30 +45,25 @@ class Step(NamedTuple):
 
 
 class Hit(NamedTuple):
-    """The deciding entry of one list for one name."""
+    """What one list says about one query: its strongest rule. ``answer`` is that of a special rule."""
 
-    key: bytes
-    code: int
-    own: bool
-
-    @property
-    def blocked(self) -> bool:
-        return bool(self.code & (_EXACT if self.own else _BELOW))
-
-    @property
-    def rule(self) -> str:
-        scope = "tree" if self.code & 3 == 3 else "exact" if self.own else "subdomains"
-        return f"{scope} {unkey(self.key).decode()}"
+    blocked: bool
+    strength: tuple[int, bool, bool] = (0, False, False)
+    answer: str = ""
 
 
 class Profile(NamedTuple):
-    """What applies to clients of the same groups. ``allows`` are the lists of type allow: a name on one of them takes
-    the steps of ``allowed``, which are the steps that no list may weaken."""
+    """What applies to clients of the same groups.
+
+    ``allows`` are the lists of type allow: a name on one of them takes the steps of ``allowed``, those that no list may
+    weaken. ``always`` are special rules that meet every query of these clients.
+    """
 
     groups: frozenset[str]
     steps: tuple[Step, ...]
     allowed: tuple[Step, ...]
     allows: frozenset[int]
+    always: tuple[int, ...]
 
 
 class Policy:
@@ -78,7 +79,10 @@ class Policy:
         self._profiles: list[Profile] = []
         self._known: dict[frozenset[str], int] = {}
         self._clients: dict[str, int] = {}
-        self._decided: dict[tuple[int, tuple[int, ...]], Verdict] = {}
+        self._decided: dict[tuple[object, ...], Verdict] = {}
+        self._specials = Specials(stated(bundle.special)) if bundle.special else None
+        if self._specials:
+            self._networks += [(network, group) for group, network in self._specials.networks().items()]
 
     def profile(self, client: str) -> int:
         """The number of the profile of a client's address (``192.0.2.7``, ``2001:db8::1``, ``fe80::1%eth0``)."""
@@ -104,38 +108,73 @@ class Policy:
             if address in network:
                 yield group
 
-    def decide(self, profile: int, key: bytes) -> Verdict:
-        """The verdict on a name (:func:`sinkhole.names.wire_key`) for a profile.
+    def decide(self, profile: int, key: bytes, qtype: int) -> Verdict:
+        """The verdict on a name (:func:`sinkhole.names.wire_key`) and record type for a profile.
 
-        It follows from the name's attribute records alone, and there are few different ones: names that are listed
-        alike get the same object.
+        It follows from the name's attribute records and the special rules it meets, and there are few different ones:
+        names that are listed alike get the same object.
         """
         records = self.bundle.records(key)
-        if not records:
+        special = self._met(profile, key) if self._specials else ()
+        if not records and not special:
             return FORWARD
-        verdict = self._decided.get((profile, records))
+        known = (profile, records, special, qtype) if special else (profile, records)
+        verdict = self._decided.get(known)
         if verdict is None:
             if len(self._decided) >= _MAX_DECIDED:
                 self._decided.clear()
-            verdict = next((step.verdict for step, hit in self.trace(profile, key) if hit), FORWARD)
-            self._decided[profile, records] = verdict
+            verdict = next((_answered(step, hit) for step, hit in self.trace(profile, key, qtype) if hit), FORWARD)
+            self._decided[known] = verdict
         return verdict
 
-    def trace(self, profile: int, key: bytes) -> list[tuple[Step, Hit | None]]:
-        """Every step of a profile in order of precedence, with its entry for a name; the first that has one decides."""
-        hits = self.hits(key)
-        _, steps, allowed, allows = self._profiles[profile]
+    def trace(self, profile: int, key: bytes, qtype: int) -> list[tuple[Step, Hit | None]]:
+        """Every step of a profile in order of precedence, with its hit for a query; the first that has one decides."""
+        hits = self.hits(profile, key, qtype)
+        _, steps, allowed, allows, _ = self._profiles[profile]
         first = steps if allows.isdisjoint(hits) else allowed
         order = [*first, *(step for step in steps if step not in first)]
         return [(step, hits.get(step.list)) for step in order]
 
-    def hits(self, key: bytes) -> dict[int, Hit]:
-        """List number -> deciding entry, of the lists that the name is on. The most specific entry decides."""
+    def hits(self, profile: int, key: bytes, qtype: int) -> dict[int, Hit]:
+        """List number -> hit, of the lists that block a query.
+
+        In a list of plain rules the most specific entry decides. In one with special rules its entries are masks, and
+        the strongest of all rules that apply decides; one with an answer of its own comes first.
+        """
         found: dict[int, Hit] = {}
+        masks: dict[int, int] = {}
         for matched, attribute in self.bundle.matches(key):
+            own = matched == key
             for number, code in attribute:
-                found[number] = Hit(matched, code, matched == key)
+                if code & MASKED:
+                    masks[number] = masks.get(number, 0) | applying(code >> MASK_SHIFT, own)
+                else:
+                    found[number] = Hit(bool(code & (_EXACT if own else _BELOW)))
+        for number, bits in masks.items():
+            if deciding := strongest(bits):
+                rank, allow = deciding
+                found[number] = Hit(not allow, (rank, allow, False))
+        special = self.special(profile, key, qtype)
+        taken = {(number, rule.answer) for rule, number, _ in special if rule.kind.allow and rule.answer}
+        for rule, number, _ in special:
+            if rule.answer and (rule.kind.allow or not taken.isdisjoint(((number, rule.answer), (number, ANY_ANSWER)))):
+                continue
+            strength = rule.kind.rank, rule.kind.allow, bool(rule.answer)
+            if number not in found or strength > found[number].strength:
+                found[number] = Hit(not rule.kind.allow, strength, rule.answer)
         return {number: hit for number, hit in found.items() if hit.blocked}
+
+    def special(self, profile: int, key: bytes, qtype: int) -> list[Stated]:
+        """The special rules that apply to a query."""
+        if not self._specials:
+            return []
+        groups = self._profiles[profile].groups
+        met = (at for at in self._met(profile, key) if self._specials.holds(at, qtype, groups))
+        return [self._specials.rules[at] for at in met]
+
+    def _met(self, profile: int, key: bytes) -> tuple[int, ...]:
+        assert self._specials
+        return self._specials.match(key) + self._profiles[profile].always
 
     def changes_at(self) -> datetime | None:
         """The next instant after ``at`` at which a directive starts, ends or is announced."""
@@ -168,6 +207,7 @@ class Policy:
             ),
             allowed=(*strong, *weak[Action.WARN], *weak[Action.OBSERVE], *allowing),
             allows=frozenset(step.list for step in allowing),
+            always=self._specials.of_client(groups) if self._specials else (),
         )
 
     def _operator(self) -> Iterator[Step]:
@@ -198,6 +238,13 @@ class Policy:
                 action = Action.ALLOW if name in allowing else Action(entry["action"] or "block")
                 verdict = _verdict(action, f"list {name}", EDE_BLOCKED, None, name)
                 yield Step(self._numbers[name], verdict, f"list {name}, by policy for {', '.join(entry['groups'])}")
+
+
+def _answered(step: Step, hit: Hit) -> Verdict:
+    """The step's verdict, with the answer of the special rule that decided."""
+    if not hit.answer or step.verdict.action is not Action.BLOCK:
+        return step.verdict
+    return step.verdict._replace(mode=_MODES.get(hit.answer, hit.answer))
 
 
 def _acting(steps: Sequence[Step], action: Action) -> list[Step]:

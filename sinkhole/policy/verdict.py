@@ -19,15 +19,14 @@ class Action(StrEnum):
 class Verdict(NamedTuple):
     """An action and what decided it.
 
-    ``rule`` is the winning rule as :class:`~sinkhole.rules.Rule` prints it. ``ede`` is the RFC 8914 info-code of a
-    block and ``text`` its EXTRA-TEXT (UTF-8, at most 200 octets); both empty otherwise. ``mode`` is the answer
-    that this name must get whatever ``blocking.mode`` says (``nxdomain`` or ``nodata``, for protected names).
+    ``ede`` is the RFC 8914 info-code of a block and ``text`` its EXTRA-TEXT (UTF-8, at most 200 octets); both empty
+    otherwise. ``mode`` is the answer that a query must get whatever ``blocking.mode`` says: a mode, ``drop``,
+    ``tcp-only``, or records, ``TYPE DATA`` a line.
     """
 
     action: Action
     directive: str | None = None
     list: str | None = None
-    rule: str | None = None
     ede: int | None = None
     text: str = ""
     mode: str | None = None

@@ -65,7 +65,7 @@ class Blocking(NamedTuple):
     forged: bool = False
 
 
-_MODES = {
+MODES = {
     "null-ip": Blocking(a=(bytes(4),), aaaa=(bytes(16),)),
     "nxdomain": Blocking(NXDOMAIN),
     "nodata": Blocking(),
@@ -79,7 +79,7 @@ def blocking(mode: str | Iterable[str], ttl: int = 60) -> Blocking:
     Raises :class:`KeyError` for an unknown mode and :class:`ValueError` for what is no address.
     """
     if isinstance(mode, str):
-        return _MODES[mode]._replace(ttl=ttl)
+        return MODES[mode]._replace(ttl=ttl)
     packed = [ip_address(address).packed for address in mode]
     a, aaaa = (tuple(address for address in packed if len(address) == size) for size in (4, 16))
     return Blocking(NOERROR, a, aaaa, ttl, forged=True)
@@ -137,6 +137,8 @@ def pack(query: Query, response: Response, *, tcp: bool = False, age: int = 0) -
         flags |= TC
         answers = authorities = extras = 0
         records = b""
+    if response.truncated:  # the client is to come back over TCP
+        flags |= TC
     if age and records:
         records = _aged(records, response.ttls, age)
     header = HEADER.pack(query.id, flags, bool(query.question), answers, authorities, extras + bool(opt))

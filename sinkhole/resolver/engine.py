@@ -15,12 +15,28 @@ from typing import Any, Protocol
 
 from sinkhole.names import wire_key
 from sinkhole.policy.verdict import Action, Verdict
-from sinkhole.resolver.answer import MAX_PLAIN, Blocking, blocked, minimal_any, pack
+from sinkhole.resolver import local
+from sinkhole.resolver.answer import MAX_PLAIN, MODES, Blocking, blocked, minimal_any, pack
 from sinkhole.resolver.cache import Cache
-from sinkhole.resolver.message import ANY, BARE_OPT, HEADER, RD, SERVFAIL, TC, Query, Response, read_query
+from sinkhole.resolver.message import (
+    ANY,
+    BARE_OPT,
+    HEADER,
+    NOERROR,
+    RD,
+    SERVFAIL,
+    TC,
+    YXDOMAIN,
+    Query,
+    Response,
+    read_query,
+)
 from sinkhole.resolver.upstream import Forwarder
 
 log = logging.getLogger(__name__)
+
+#: What a verdict may say of the answer that :func:`~sinkhole.resolver.answer.blocked` knows.
+_ORDINARY = frozenset({None, *MODES})
 
 #: How many answers are kept prepared: about 300 octets each.
 MAX_PREPARED = 20_000
@@ -36,8 +52,8 @@ class Policy(Protocol):
     def profile(self, client: str) -> int:
         """The number of the set of rules that holds for an address."""
 
-    def decide(self, profile: int, key: bytes) -> Verdict:
-        """The verdict on a name, given as its key (:func:`sinkhole.names.wire_key`)."""
+    def decide(self, profile: int, key: bytes, qtype: int) -> Verdict:
+        """The verdict on a name, given as its key (:func:`sinkhole.names.wire_key`), and a record type."""
 
 
 @dataclass(slots=True)
@@ -115,8 +131,12 @@ class Engine:
                 return True
 
             # Policy before the cache: what is remembered is what upstreams said, and that is the same for everyone.
-            verdict = self._policy.decide(profile, wire_key(query.name))
-            if verdict.action is Action.BLOCK:
+            verdict = self._policy.decide(profile, wire_key(query.name), query.qtype)
+            if verdict.action is Action.BLOCK and verdict.mode not in _ORDINARY:
+                if (answered := self._by_rule(query, verdict, peer, send, tcp)) is not None:
+                    counters.blocked += 1
+                    return answered
+            elif verdict.action is Action.BLOCK:
                 counters.blocked += 1
                 reply = pack(query, blocked(query.qtype, verdict, self.blocking), tcp=tcp)
                 self._prepare(key, packet, query, reply)
@@ -129,23 +149,60 @@ class Engine:
                 send(pack(query, minimal_any(), tcp=tcp), peer)
                 return True
 
-            if hit := self.cache.get(query.key, self._clock()):
-                counters.cached += 1
-                response, age = hit
-                send(pack(query, response, tcp=tcp, age=age), peer)
-                return True
-
-            counters.forwarded += 1
-            self.upstreams.ask(query, partial(self._relay, query, peer, send, tcp))
+            self._resolve(query, partial(self._reply, query, peer, send, tcp))
         except Exception:  # noqa: BLE001 - whatever one packet brings about, the next ones are answered
             return self._fault(query, peer, send)
         return True
 
-    def _relay(self, query: Query, peer: Peer, send: Send, tcp: bool, response: Response) -> None:
+    def _by_rule(self, query: Query, verdict: Verdict, peer: Peer, send: Send, tcp: bool) -> bool | None:
+        """The answer that the deciding rule states itself; None when the query goes on as if nothing applied."""
+        said = verdict.mode or ""
+        if said == "drop":
+            return False
+        if said == "tcp-only":
+            if tcp:
+                return None
+            send(pack(query, Response(NOERROR, truncated=True)), peer)
+            return True
         try:
-            if query.flags & RD:  # without it an upstream may know less than it would tell others
-                self.cache.put(query.key, response, self._clock())
-            send(pack(query, response, tcp=tcp), peer)
+            target = local.alias(said, query)
+        except OverflowError:
+            send(pack(query, Response(YXDOMAIN), tcp=tcp), peer)
+            return True
+        if target is None:
+            send(pack(query, local.answer(query, said, verdict, self.blocking), tcp=tcp), peer)
+            return True
+
+        def behind_alias(response: Response, _age: int) -> None:
+            try:
+                found = local.aliased(query, said, target, response, verdict, self.blocking.ttl)
+                send(pack(query, found, tcp=tcp), peer)
+            except Exception:  # noqa: BLE001 - as above
+                self._fault(query, peer, send)
+
+        self._resolve(target, behind_alias)
+        return True
+
+    def _resolve(self, query: Query, done: Callable[[Response, int], None]) -> None:
+        """Call ``done`` with what is remembered and its age in seconds, or, later, with what an upstream says.
+
+        The cache is the one of now: what the former upstreams still say does not get into that of the next ones.
+        """
+        if hit := self.cache.get(query.key, self._clock()):
+            self.counters.cached += 1
+            done(*hit)
+            return
+        self.counters.forwarded += 1
+        self.upstreams.ask(query, partial(self._remember, self.cache, query, done))
+
+    def _remember(self, cache: Cache, query: Query, done: Callable[[Response, int], None], response: Response) -> None:
+        if query.flags & RD:  # without it an upstream may know less than it would tell others
+            cache.put(query.key, response, self._clock())
+        done(response, 0)
+
+    def _reply(self, query: Query, peer: Peer, send: Send, tcp: bool, response: Response, age: int) -> None:
+        try:
+            send(pack(query, response, tcp=tcp, age=age), peer)
         except Exception:  # noqa: BLE001 - as above
             self._fault(query, peer, send)
 

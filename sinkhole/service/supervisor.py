@@ -11,9 +11,10 @@ import logging
 import signal
 import socket
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from sinkhole import bundle
 from sinkhole.config import Endpoint
@@ -23,10 +24,9 @@ from sinkhole.service.sockets import Listening
 
 log = logging.getLogger(__name__)
 
-#: Seconds: between looks at the current bundle; before a worker that died at once is started again; to stop a worker.
+#: Seconds: between looks at the current bundle; before the place of a worker that never got ready is filled again, the
+#: more often the longer; to stop a worker.
 WATCH, BACK_OFF, STOP = 0.5, (0.0, 0.2, 0.5, 1.0, 2.0, 5.0), 5.0
-#: A worker that lived this long, in seconds, starts with no delay again.
-_SETTLED = 5.0
 
 
 class _Worker:
@@ -74,8 +74,9 @@ class _Worker:
 class Supervisor:
     """Runs the workers until it is told to stop.
 
-    ``reload`` gives new settings (with any bundle) or raises SinkholeError, and ``refresh`` starts a build; both are
-    called on SIGHUP, ``refresh`` also every ``interval`` seconds when there is one.
+    ``reload``, called on SIGHUP, gives new settings (with any bundle) and a new ``interval``, or raises SinkholeError.
+    ``refresh`` does a build and is told whether that is to leave the network alone: so after a reload, and then with
+    the network every ``interval`` seconds when there is one. Cancelled, it has to end the build first.
     """
 
     def __init__(
@@ -84,7 +85,7 @@ class Supervisor:
         settings: Settings,
         bundles: Path,
         *,
-        reload: Callable[[], Settings],
+        reload: Callable[[], tuple[Settings, float | None]],
         refresh: Callable[[bool], Awaitable[None]],
         interval: float | None,
         ready: Callable[[list[Endpoint]], None],
@@ -96,6 +97,7 @@ class Supervisor:
         self._refresh = refresh
         self._interval = interval
         self._ready = ready
+        self._building = asyncio.Lock()
         self._stopping = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -104,25 +106,25 @@ class Supervisor:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stopping.set)
-        loop.add_signal_handler(signal.SIGHUP, lambda: self._spawn(self._on_hangup()))
+        loop.add_signal_handler(signal.SIGHUP, self._on_hangup)
         for worker in self._workers:
             self._spawn(self._keep(worker))
         self._spawn(self._announce())
         self._spawn(self._watch())
-        if self._interval:
-            self._spawn(self._refresh_at_times(self._interval))
+        self._refreshing = self._spawn(self._keep_fresh(self._interval))
         await self._stopping.wait()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await asyncio.gather(*(worker.stop() for worker in self._workers))
 
-    def _spawn(self, work: Awaitable[None]) -> None:
-        task = asyncio.ensure_future(work)
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._done)
+        return task
 
-    def _done(self, task: asyncio.Future[None]) -> None:
+    def _done(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()):
             log.error("internal fault: %r", error)
@@ -134,28 +136,28 @@ class Supervisor:
 
     async def _keep(self, worker: _Worker) -> None:
         """A worker in its place at all times: one that ends is replaced, on the same sockets."""
-        loop = asyncio.get_running_loop()
         failures = 0
         while True:
             await asyncio.sleep(BACK_OFF[min(failures, len(BACK_OFF) - 1)])
-            started = loop.time()
             reader = await worker.start(self._settings)
             assert worker.process
-            await self._listen(worker, reader)
+            failures = 0 if await self._listen(worker, reader) else failures + 1
             code = await worker.process.wait()
-            failures = 0 if loop.time() - started > _SETTLED else failures + 1
             how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
             log.warning("worker %d (process %d) ended: %s; starting another", worker.number, worker.process.pid, how)
 
-    async def _listen(self, worker: _Worker, reader: asyncio.StreamReader) -> None:
-        """What a worker says, until it ends."""
+    async def _listen(self, worker: _Worker, reader: asyncio.StreamReader) -> bool:
+        """Hear what a worker says until it ends; whether it ever was ready."""
+        ready = False
         with suppress(ConnectionError):
             while line := await reader.readline():
                 word, _, rest = line.decode(errors="replace").strip().partition(" ")
                 if word == "ready":
+                    ready = True
                     worker.ready.set()
                 else:
                     log.error("worker %d keeps what it had: %s", worker.number, rest)
+        return ready
 
     def _apply(self, settings: Settings) -> None:
         self._settings = settings
@@ -171,17 +173,22 @@ class Supervisor:
                 log.info("bundle %s", current.name)
                 self._apply(self._settings._replace(bundle=str(current)))
 
-    async def _on_hangup(self) -> None:
+    def _on_hangup(self) -> None:
         try:
-            settings = self._reload()
+            settings, interval = self._reload()
         except SinkholeError as error:
             log.error("not reloaded, everything stays as it was:\n%s", error)
             return
         self._apply(settings._replace(bundle=self._settings.bundle))
-        await self._refresh(True)
-        log.info("reloaded")
+        self._refreshing.cancel()  # what it builds is of the former configuration
+        self._refreshing = self._spawn(self._keep_fresh(interval, reloaded=True))
 
-    async def _refresh_at_times(self, interval: float) -> None:
-        while True:
-            await self._refresh(False)
+    async def _keep_fresh(self, interval: float | None, reloaded: bool = False) -> None:
+        if reloaded:
+            async with self._building:
+                await self._refresh(True)
+            log.info("reloaded")
+        while interval:
+            async with self._building:
+                await self._refresh(False)
             await asyncio.sleep(interval)

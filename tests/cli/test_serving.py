@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import socket
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import dns.edns
 import dns.flags
@@ -13,7 +15,8 @@ import dns.rdatatype
 import pytest
 
 from sinkhole import __version__
-from tests.conftest import IPV6, Running, Site
+from tests.cli.conftest import Web
+from tests.conftest import FORWARDED, IPV6, Running, Site, alive, children
 
 NXDOMAIN, NOERROR, REFUSED = dns.rcode.NXDOMAIN, dns.rcode.NOERROR, dns.rcode.REFUSED
 
@@ -36,7 +39,6 @@ SETTINGS = {
     "block": ["bad.example.com"],
     "allow": ["good.bad.example.com", "static.deepseek.com"],
 }
-FORWARDED = ["192.0.2.99"]
 NULL = ["0.0.0.0"]
 
 
@@ -165,14 +167,17 @@ def test_a_reload_changes_how_blocked_names_are_answered(site: Site) -> None:
         assert errors(answer)[:1] == [order] or "deepseek" not in name
         return answer.rcode(), addresses(answer), soa(answer)
 
+    def is_now(wanted: tuple[int, list[str], bool]) -> bool:
+        return now("chat.deepseek.com") == wanted
+
     with site.running({"workers": 1}) as running:
         for mode, wanted in expected.items():
             running.configure({"workers": 1, "blocking": {"mode": mode, "ttl": 7}})
-            running.eventually(lambda wanted=wanted: now("chat.deepseek.com") == wanted)
+            running.eventually(partial(is_now, wanted))
             assert now("use-application-dns.net") == (NXDOMAIN, [], True)
             assert now("_dns.resolver.arpa", "SVCB") == (NOERROR, [], True)
         running.configure({"workers": 1, "blocking": {"mode": ["192.0.2.80", "192.0.2.81", "2001:db8::80"]}})
-        running.eventually(lambda: now("chat.deepseek.com") == (NOERROR, ["192.0.2.80", "192.0.2.81"], False))
+        running.eventually(partial(is_now, (NOERROR, ["192.0.2.80", "192.0.2.81"], False)))
         assert errors(running.ask("chat.deepseek.com")) == [order, (4, None)]  # RFC 8914 4.5: Forged Answer
         assert now("chat.deepseek.com", "AAAA") == (NOERROR, ["2001:db8::80"], False)
         assert now("chat.deepseek.com", "HTTPS") == (NOERROR, [], True)
@@ -229,3 +234,70 @@ def test_a_new_configuration_is_in_force_at_the_start(site: Site) -> None:
         assert time.monotonic() - started < 10
         assert addresses(running.ask("first.example.com")) == FORWARDED
         assert addresses(running.ask("second.example.com")) == NULL
+
+
+def test_feeds_are_fetched_in_the_background(site: Site, web: Web) -> None:
+    """It answers at once, with what there is, and takes the feed over when it comes."""
+    release = threading.Event()
+    web.before = release.wait
+    settings = {
+        "workers": 1,
+        "block": ["bad.example.com"],
+        "lists": {"ads": {"sources": [{"url": web.url, "local": True}]}},
+        "policy": [{"groups": ["all"], "lists": ["ads"]}],
+    }
+    with site.running(settings) as running:
+        assert addresses(running.ask("bad.example.com")) == NULL
+        assert addresses(running.ask("ads-1.example.com")) == FORWARDED
+        release.set()
+        running.eventually(lambda: addresses(running.ask("ads-1.example.com")) == NULL)
+    assert not (site.directory / "exports").exists()
+
+
+def test_it_can_be_stopped_while_a_feed_hangs(site: Site, web: Web) -> None:
+    asked, release = threading.Event(), threading.Event()
+
+    def hang() -> None:
+        asked.set()
+        release.wait(10)
+
+    web.before = hang
+    lists = {"ads": {"sources": [{"url": web.url, "local": True}]}}
+    with site.running({"workers": 1, "lists": lists, "policy": [{"groups": ["all"], "lists": ["ads"]}]}) as running:
+        assert asked.wait(10)
+        processes = children(running.process.pid)
+        running.process.terminate()
+        assert running.process.wait(3) == 0
+        assert len(processes) == 2
+        assert not any(map(alive, processes))
+    release.set()
+
+
+def test_a_reload_does_not_wait_for_a_feed_that_hangs(site: Site, web: Web) -> None:
+    """What it was fetched for is given up, the new configuration is built, and feeds are fetched again."""
+    asked, release = threading.Semaphore(0), threading.Event()
+
+    def hang() -> None:
+        asked.release()
+        release.wait(20)
+
+    web.before = hang
+    lists = {"ads": {"sources": [{"url": web.url, "local": True}]}}
+    settings = {"workers": 1, "lists": lists, "policy": [{"groups": ["all"], "lists": ["ads"]}]}
+    with site.running(settings) as running:
+        assert asked.acquire(timeout=10)
+        for name in ("first.example.com", "second.example.com"):  # the second one before the first one is built
+            running.configure({**settings, "block": [name]})
+        running.eventually(lambda: addresses(running.ask("second.example.com")) == NULL)
+        assert asked.acquire(timeout=10)
+        release.set()
+        running.eventually(lambda: addresses(running.ask("ads-1.example.com")) == NULL)
+        assert addresses(running.ask("first.example.com")) == FORWARDED
+        assert "locked" not in running.log
+
+
+def test_a_reload_fetches_new_feeds(site: Site, web: Web) -> None:
+    with site.running({"workers": 1}) as running:
+        lists = {"ads": {"sources": [{"url": web.url, "local": True}]}}
+        running.configure({"workers": 1, "lists": lists, "policy": [{"groups": ["all"], "lists": ["ads"]}]})
+        running.eventually(lambda: addresses(running.ask("ads-1.example.com")) == NULL)

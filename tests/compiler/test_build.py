@@ -5,12 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import pytest
-
 from sinkhole import bundle
 from sinkhole.compiler import build, plan
 from sinkhole.compiler.compile import Compiled
-from sinkhole.errors import GuardError
 from sinkhole.feeds import fetch
 from sinkhole.feeds.store import Store
 from tests.bundles import CATALOGUE, configured, made
@@ -51,14 +48,25 @@ def test_names_that_the_operator_states_pass_the_guard(tmp_path: Path) -> None:
 def test_a_source_with_too_few_rules_leaves_the_bundle_in_use(tmp_path: Path) -> None:
     text = "lists: {l: {sources: [{path: ./feed.txt, min-rules: 2}]}}"
     first = made(tmp_path, text, {"feed.txt": "a.test\nb.test\n"})
-    with pytest.raises(GuardError, match=r"feed\.txt: 1 rules, fewer than its min-rules 2"):
-        made(tmp_path, text, {"feed.txt": "a.test\n"})
-    assert bundle.current(tmp_path / "bundles") == first.path
+    refused = made(tmp_path, text, {"feed.txt": "a.test\n"})
+    assert refused.refused == ("feed.txt: 1 rules, fewer than its min-rules 2",)
+    assert bundle.current(tmp_path / "bundles") == refused.path == first.path
     wanted = plan.make(configured(tmp_path, text), CATALOGUE)
     feeds = build.feeds(wanted, Store(tmp_path / "state"), fetcher=fetch.load, offline=True, now=AT)
     accepted = build.build(wanted, feeds, tmp_path / "bundles", accept=True)
     assert bundle.current(tmp_path / "bundles") == accepted.path
     assert bundle.load(accepted.path).manifest["accepted"] == list(accepted.accepted) != []
+
+
+def test_what_did_not_change_is_not_compiled(tmp_path: Path) -> None:
+    text = "lists: {l: {sources: [./feed.txt]}}"
+    first = made(tmp_path, text, {"feed.txt": "a.test\n"})
+    again = made(tmp_path, text)
+    assert (again.path, again.lists, again.changed) == (first.path, (), False)
+    assert list(again.described) == json.loads((first.path / "manifest.json").read_text())["lists"]
+    (first.path / "index.marisa").write_bytes(b"")
+    mended = made(tmp_path, text)  # what is damaged is no reason to do nothing
+    assert mended.lists
 
 
 def test_a_source_that_vanished_keeps_its_last_good_copy(tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ def test_an_export_never_blocks_more_than_the_list(format: Format, stated: list[
     back = format.read(text)
     assert back.skipped == {}
     read = list(back.rules())
-    assert len(read) == len(fitted.statements)
+    assert len(read) == len(fitted.statements) or format.closest  # where two may mean one rule
     wanted = blocked(strongest, stated)
     for meaning in MEANING[format.name]:
         found = blocked(meaning, read)
@@ -71,7 +71,7 @@ def test_exact_formats_list_known_hosts_in_place_of_trees_and_count_the_loss() -
         Rule("ok.z.test", Kind(Scope.TREE, True)),
     ]
     fitted, text = exported(stated, ["a.z.test", "x.ok.z.test", "m.b.test", "elsewhere.test"], FORMATS["hosts"])
-    assert fitted.loss.data() == {"narrowed": 1, "dropped": 1, "too_long": 0, "hosts": 2}
+    assert fitted.loss.data() == {"narrowed": 1, "dropped": 1, "too_long": 0, "unfit": 0, "special": 0, "hosts": 2}
     assert [line for line in text.decode().split("\n") if line.startswith("0.0.0.0")] == [
         "0.0.0.0 m.b.test",
         "0.0.0.0 z.test",

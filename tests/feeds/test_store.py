@@ -90,6 +90,8 @@ def test_the_first_copy_is_kept_as_text_with_what_is_known_of_it(serve: Serve, t
         "checked-at": "2025-02-05T12:00:00Z",
         "error": None,
         "since": None,
+        "expires": None,
+        "not-before": None,
     }
     assert Store(tmp_path / "feeds").latest(url, NOW + HOUR) == copy._replace(age=3600.0)
 
@@ -135,7 +137,7 @@ def test_no_failure_takes_the_good_copy_away(serve: Serve, tmp_path: Path, reply
     assert store.state(source.url).since == NOW + HOUR
 
     source.reply = [http(LIST + b"0.0.0.0 new.example\n")]
-    healed = kept(store.update([source.url], fetcher=FETCHER, now=NOW + 2 * HOUR)[source.url])
+    healed = kept(store.update([source.url], fetcher=FETCHER, now=NOW + 26 * HOUR)[source.url])
     assert not healed.stale
     assert healed.path.read_bytes() == LIST + b"0.0.0.0 new.example\n"
     assert store.state(source.url).since is None
@@ -330,3 +332,79 @@ def test_the_same_text_from_two_sources_is_kept_once(tmp_path: Path) -> None:
     store = Store(tmp_path / "feeds")
     store.update([str(tmp_path / "a"), str(tmp_path / "b")], fetcher=FETCHER, now=NOW)
     assert os.listdir(tmp_path / "feeds" / "blobs") == [SHA256]
+
+
+def test_a_source_is_due_after_its_interval_and_a_little_earlier(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    assert store.due("x://y", 3600, NOW)
+    store.update(["x://y"], fetcher=lambda *_: Fetched(LIST, Validators()), now=NOW)
+    for minutes, chance, due in ((0, 0.0, False), (56, 0.0, False), (58, 0.0, True), (47, 1.0, False), (49, 1.0, True)):
+        assert store.due("x://y", 3600, NOW + minutes * HOUR / 60, chance) is due
+    assert store.due("x://y", None, NOW)  # nobody says how long it is good
+    assert store.due("x://y", 0, NOW)
+    assert store.due("x://y", 3600, NOW - HOUR)  # the clock was wrong then or is now
+
+    def failing(*_: object) -> NotModified:
+        raise FeedError("x://y: answered 404")
+
+    store.update(["x://y"], fetcher=failing, now=NOW)
+    assert store.due("x://y", 3600, NOW)
+
+
+@pytest.mark.parametrize(
+    ("line", "hours"),
+    [
+        (b"! Expires: 4 days (update frequency)", 96),
+        (b"# Expires: 12 hours", 12),
+        (b"!expires:3", 72),
+        (b"; Expires: 1 hour", 1),
+        (b"! Expires: 0 days", 1),
+        (b"! Expires: 9999 days", 14 * 24),
+        (b"! Expires: 99999 days", None),
+        (b"! Expires: soon", None),
+        (b"x Expires: 4 days", None),
+    ],
+)
+def test_a_text_may_say_how_long_it_is_good(tmp_path: Path, line: bytes, hours: int | None) -> None:
+    text = b"! Title: x\n" + line + b"\n" + LIST
+    store = Store(tmp_path)
+    copy = kept(store.update(["x://y"], fetcher=lambda *_: Fetched(text, Validators()), now=NOW)["x://y"])
+    assert copy.expires == (hours and hours * 3600)
+    assert store.due("x://y", None, NOW + (hours or 0) * HOUR)
+    if hours:
+        assert not store.due("x://y", None, NOW + 0.9 * hours * HOUR)
+        assert store.due("x://y", 60, NOW + 0.9 * hours * HOUR)  # what the source's entry says wins
+
+
+@pytest.mark.parametrize(("asked", "hours"), [("7200", 3), ("999999999", 24)])
+def test_item_57_a_server_that_asks_to_be_left_alone_is(serve: Serve, tmp_path: Path, asked: str, hours: int) -> None:
+    """Over several runs; for a day at most, whatever it says."""
+    source = Source(serve, http())
+    store = Store(tmp_path)
+    store.update([source.url], fetcher=FETCHER, now=NOW)
+    source.reply = [http(b"", "503 Busy", f"Retry-After: {asked}")]
+    first = kept(store.update([source.url], fetcher=FETCHER, now=NOW)[source.url])
+    source.reply = [http(LIST + b"0.0.0.0 new.example\n")]
+    count = len(source.asked)
+
+    for minutes in (0, 60, 119):
+        copy = kept(Store(tmp_path).update([source.url], fetcher=FETCHER, now=NOW + minutes * HOUR / 60)[source.url])
+        assert copy._replace(age=0.0) == first
+        assert "asks to come back in" in str(copy.error)
+    assert len(source.asked) == count
+    assert not kept(store.update([source.url], fetcher=FETCHER, now=NOW + hours * HOUR)[source.url]).stale
+    assert len(source.asked) == count + 1
+
+
+def test_a_shadow_takes_updates_in_place_of_the_store(tmp_path: Path) -> None:
+    store = Store(tmp_path / "feeds")
+    (tmp_path / "shadow").mkdir()
+    Store(tmp_path / "feeds").shadow(tmp_path / "shadow")
+    store.update(["x://y"], fetcher=lambda *_: Fetched(LIST, Validators()), now=NOW)
+    before = {path: path.read_bytes() for path in store.directory.rglob("*") if path.is_file()}
+    (tmp_path / "other").mkdir()
+    shadow = store.shadow(tmp_path / "other")
+    assert kept(shadow.latest("x://y", NOW)).sha256 == SHA256
+    shadow.update(["x://y", "x://z"], fetcher=lambda *_: Fetched(b"b.test\n", Validators()), now=NOW)
+    assert kept(shadow.latest("x://y", NOW)).path.read_bytes() == b"b.test\n"
+    assert {path: path.read_bytes() for path in store.directory.rglob("*") if path.is_file()} == before

@@ -68,11 +68,6 @@ LINES: list[tuple[str, str, list[str], list[str]]] = [
     ("adblock", "# comment", NOTHING, NOTHING),
     ("adblock", "[Adblock Plus 2.0]", NOTHING, NOTHING),
     ("adblock", "||a.test^$third-party", NOTHING, ["the modifier $third-party"]),
-    ("adblock", "||a.test^$important,client=192.0.2.1", NOTHING, ["the modifier $client"]),
-    ("adblock", "||a.test", NOTHING, ["a pattern, not a name"]),
-    ("adblock", "||ads.*^", NOTHING, ["a pattern, not a name"]),
-    ("adblock", "||*^", NOTHING, ["a pattern, not a name"]),
-    ("adblock", "/ads[0-9]+/", NOTHING, ["a pattern, not a name"]),
     ("adblock", "||com^", NOTHING, ["a single label"]),
     ("adblock", "||1.1.1.1^", NOTHING, ["an address, not a name"]),
     ("adblock", "a.test##.banner", NOTHING, ["a cosmetic rule, which means nothing in DNS"]),
@@ -84,25 +79,15 @@ LINES: list[tuple[str, str, list[str], list[str]]] = [
     ("pihole", "192.0.2.1 a.test", ["block exact a.test"], NOTHING),
     ("pihole", r"(\.|^)a\.test$", ["block tree a.test"], NOTHING),
     ("pihole", r"(^|\.)a-b\.test$", ["block tree a-b.test"], NOTHING),
-    ("pihole", r"^ad[0-9]+\.", NOTHING, ["a pattern, not a name"]),
     ("pihole", "# comment", NOTHING, NOTHING),
     ("rpz", "a.test CNAME .", ["block exact a.test"], NOTHING),
     ("rpz", "a.test 60 IN CNAME . ; why", ["block exact a.test"], NOTHING),
     ("rpz", "*.a.test cname .", ["block subdomains a.test"], NOTHING),
-    ("rpz", "a.test CNAME *.", ["block exact a.test"], NOTHING),
-    ("rpz", "a.test CNAME rpz-drop.", ["block exact a.test"], NOTHING),
     ("rpz", "a.test CNAME rpz-passthru.", ["allow exact a.test"], NOTHING),
     ("rpz", "a.test CNAME a.test.", ["allow exact a.test"], NOTHING),  # item 21
     ("rpz", "a.test A 0.0.0.0", ["block exact a.test"], NOTHING),
     ("rpz", "a.test AAAA ::", ["block exact a.test"], NOTHING),
-    ("rpz", "a.test A 192.0.2.1", NOTHING, ["local data"]),
-    ("rpz", "a.test CNAME walled.garden.test.", NOTHING, ["local data"]),
-    ("rpz", "a.test CNAME rpz-tcp-only.", NOTHING, ["the action rpz-tcp-only."]),
     ("rpz", "a.test CNAME rpz-foo.", NOTHING, ["the action rpz-foo."]),  # item 22
-    ("rpz", "a.test CNAME rpz-foo.com.", NOTHING, ["local data"]),
-    ("rpz", "32.1.2.0.192.rpz-ip CNAME .", NOTHING, ["a trigger of kind rpz-ip"]),
-    ("rpz", "24.0.2.0.192.rpz-client-ip CNAME .", NOTHING, ["a trigger of kind rpz-client-ip"]),
-    ("rpz", "ns.a.test.rpz-nsdname CNAME .", NOTHING, ["a trigger of kind rpz-nsdname"]),
     ("rpz", "* CNAME .", NOTHING, ["the root wildcard"]),
     ("rpz", "@ SOA localhost. root.localhost. 1 2 3 4 5", NOTHING, NOTHING),
     ("rpz", "@ NS localhost.", NOTHING, NOTHING),
@@ -209,7 +194,7 @@ d CNAME .
         "block exact b.example",
         "block exact d.sub",
     ]
-    assert parsed.skipped == {"outside the zone": 1, "local data": 1}
+    assert parsed.skipped == {"outside the zone": 1, "a second rule of one owner": 1}
 
 
 def test_a_block_below_a_pass_through_still_blocks() -> None:
@@ -246,7 +231,7 @@ def test_a_text_without_any_rule_has_no_format() -> None:
 
 
 def test_an_unknown_format_is_refused_with_those_there_are() -> None:
-    with pytest.raises(FormatError, match="no format 'host'; there are: domains, hosts, adblock, pihole, rpz"):
+    with pytest.raises(FormatError, match=f"no format 'host'; there are: {', '.join(FORMATS)}"):
         format_named("host")
 
 

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from dnslib import QTYPE
 
 from sinkhole.names import key
 from sinkhole.policy.policy import MAX_TEXT, Policy
@@ -16,8 +17,8 @@ AT = datetime(2025, 3, 1, tzinfo=UTC)
 ADS = {"ads.txt": "||ads.test^\n@@||ok.ads.test^\n||both.test^\n"}
 
 
-def decide(policy: Policy, name: str, client: str = "198.51.100.1") -> Verdict:
-    return policy.decide(policy.profile(client), key(name.encode()))
+def decide(policy: Policy, name: str, client: str = "198.51.100.1", rtype: str = "A") -> Verdict:
+    return policy.decide(policy.profile(client), key(name.encode()), QTYPE.reverse[rtype])
 
 
 def actions(directory: Path, text: str, feeds: dict[str, str], *names: str, client: str = "198.51.100.1") -> list[str]:
@@ -183,7 +184,6 @@ def test_a_verdict_names_what_decided_and_fits_an_answer(tmp_path: Path) -> None
         Action.BLOCK,
         "kr-mofa-2025-02-05",
         "deepseek",
-        "tree deepseek.com",
         15,
         "kr-mofa-2025-02-05: Access is restricted.",
     )
@@ -194,4 +194,4 @@ def test_a_verdict_names_what_decided_and_fits_an_answer(tmp_path: Path) -> None
 def test_a_name_that_no_list_knows_is_forwarded(tmp_path: Path) -> None:
     policy = Policy(opened(tmp_path), AT)
     assert decide(policy, "example.org") == FORWARD
-    assert policy.decide(policy.profile("192.0.2.1"), b"") == FORWARD
+    assert policy.decide(policy.profile("192.0.2.1"), b"", 1) == FORWARD

@@ -17,7 +17,7 @@ from sinkhole.resolver.engine import Engine, Policy
 from sinkhole.resolver.listener import DEFAULT_LIMITS, Limits, serve_tcp, serve_udp
 from sinkhole.resolver.upstream import Forwarder, Server
 
-BLOCK = Verdict(Action.BLOCK, "xx-2025-01-01", "ai", "tree blocked.test", 16, "restricted by order xx-2025-01-01")
+BLOCK = Verdict(Action.BLOCK, "xx-2025-01-01", "ai", 16, "restricted by order xx-2025-01-01")
 
 
 class Trees:
@@ -29,7 +29,7 @@ class Trees:
     def profile(self, client: str) -> int:
         return 0
 
-    def decide(self, profile: int, key: bytes) -> Verdict:
+    def decide(self, profile: int, key: bytes, qtype: int) -> Verdict:
         return next((verdict for tree, verdict in self._trees if key.startswith(tree)), FORWARD)
 
 

@@ -14,7 +14,7 @@ from sinkhole.policy.verdict import Action, Verdict
 from sinkhole.resolver.answer import Blocking, blocked, blocking, ede, failure, minimal_any, pack
 from sinkhole.resolver.message import Query, Response, read_query, read_response
 
-VERDICT = Verdict(Action.BLOCK, "xx-2025-01-01", "ai", "tree example.com", 16, "by order xx-2025-01-01, Gemäß §1")
+VERDICT = Verdict(Action.BLOCK, "xx-2025-01-01", "ai", 16, "by order xx-2025-01-01, Gemäß §1")
 TEXT = "EDE 16 (Censored): by order xx-2025-01-01, Gemäß §1"
 
 

@@ -169,7 +169,7 @@ class ByClient:
     def profile(self, client: str) -> int:
         return int(client == PEER[0])
 
-    def decide(self, profile: int, key: bytes) -> Verdict:
+    def decide(self, profile: int, key: bytes, qtype: int) -> Verdict:
         return BLOCK if profile else FORWARD
 
 
@@ -254,7 +254,7 @@ class Broken:
             raise RuntimeError("a fault")
         return 0
 
-    def decide(self, profile: int, key: bytes) -> Verdict:
+    def decide(self, profile: int, key: bytes, qtype: int) -> Verdict:
         if key.startswith(b"test.fault."):
             raise RecursionError("a fault")
         return FORWARD

@@ -372,10 +372,10 @@ def test_items_01_02_over_tcp(dropped: bytes) -> None:
 class Faulty(Trees):
     """A policy that fails for one name."""
 
-    def decide(self, profile: int, key: bytes) -> Verdict:
+    def decide(self, profile: int, key: bytes, qtype: int) -> Verdict:
         if key.startswith(b"test.fault."):
             raise UnicodeDecodeError("ascii", b"", 0, 1, "a fault")
-        return super().decide(profile, key)
+        return super().decide(profile, key, qtype)
 
 
 def test_item_24_the_loop_lives() -> None:

@@ -115,7 +115,9 @@ def test_advice() -> None:
     assert privileged.startswith("[::1]:53: only a privileged process may use a port below 1024;")
     assert "CAP_NET_BIND_SERVICE" in privileged
     assert "listen.dns" in privileged
-    assert _advice(OSError(errno.ENOBUFS, "No buffer space available"), endpoint) == "[::1]:53: No buffer space available"
+    assert (
+        _advice(OSError(errno.ENOBUFS, "No buffer space available"), endpoint) == "[::1]:53: No buffer space available"
+    )
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give its rights up")
@@ -124,7 +126,9 @@ def test_port_53_without_privileges() -> None:
         pytest.skip("here everybody may use port 53")
     os.seteuid(65534)
     try:
-        with pytest.raises(ListenError, match=r"^127\.0\.0\.1:53: only a privileged process may use a port below 1024;"):
+        with pytest.raises(
+            ListenError, match=r"^127\.0\.0\.1:53: only a privileged process may use a port below 1024;"
+        ):
             listen([Endpoint("127.0.0.1", 53)], 1)
     finally:
         os.seteuid(0)

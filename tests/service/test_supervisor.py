@@ -6,7 +6,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
@@ -14,10 +14,10 @@ import dns.message
 import dns.rcode
 import pytest
 
-from tests.conftest import FORWARDED, Running, Site, alive, children, forwarded
-from tests.dnsserver import Asked
+from tests.conftest import FORWARDED, Site, alive, children, forwarded
+from tests.dnsserver import Asked, reply
 
-BLOCKED, OTHER = ["0.0.0.0"], [FORWARDED[1]["A"]]
+BLOCKED, OTHER = ["0.0.0.0"], FORWARDED
 
 
 def addresses(answer: dns.message.Message) -> list[str]:
@@ -25,7 +25,7 @@ def addresses(answer: dns.message.Message) -> list[str]:
 
 
 class Sample(NamedTuple):
-    """One query under load: when it left, when its answer came (None: within two seconds none did), and the answer."""
+    """One query under load: when it left, when its answer came (None: in over a second none did), and the answer."""
 
     sent: float
     heard: float | None
@@ -45,7 +45,7 @@ class Load:
     def _ask(self, number: int) -> None:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
             sock.connect(("127.0.0.1", self._port))
-            sock.settimeout(2)
+            sock.settimeout(1.2)
             while not self._stop.wait(0.005):
                 number += 16
                 query = (number % 65536).to_bytes(2) + self._query
@@ -62,9 +62,6 @@ class Load:
     @property
     def lost(self) -> list[Sample]:
         return [sample for sample in self.samples if sample.heard is None]
-
-    def between(self, start: float, end: float) -> list[Sample]:
-        return [sample for sample in self.samples if start <= sample.sent < end]
 
     def stop(self) -> None:
         self._stop.set()
@@ -83,35 +80,48 @@ class Load:
             load.stop()
 
 
-def test_a_killed_worker_costs_what_was_in_flight_and_is_back_within_a_second(site: Site) -> None:
-    clients = 12
-    with site.running({"workers": 2}) as running:
-        before = running.workers()
-        with Load.on(running.port, clients, "chat.deepseek.com") as load:
-            time.sleep(0.3)
-            victim = min(before)
-            killed = time.monotonic()
-            os.kill(victim, signal.SIGKILL)
-            running.eventually(lambda: len(running.workers() - {victim}) == 2, within=1)
-            running.eventually(lambda: time.monotonic() > killed + 1.3, within=2)
-        after = running.workers()
+def slow(query: Asked) -> Iterator[bytes]:
+    """An upstream that takes its time, and whose answers are not to be kept."""
+    time.sleep(0.05)
+    yield reply(query.packet, ttl=0, A=OTHER[0])
 
-        assert len(before) == len(after) == 2
-        assert before - after == {victim}
-        assert all(sample.sent < killed for sample in load.lost), "a query that came after the kill was lost"
-        assert len(load.lost) <= clients
-        waited = [sample.heard - killed for sample in load.samples if sample.heard and sample.sent >= killed]
-        later = load.between(killed + 1, killed + 9)
-        assert len(later) > 3 * clients
-        assert all(sample.heard and sample.heard - sample.sent < 0.5 for sample in later)
-        assert max(waited) < 1.9
-        assert {dns.message.from_wire(s.answer).rcode() for s in load.samples if s.heard} == {dns.rcode.NOERROR}
-        assert f"(process {victim}) ended: SIGKILL; starting another" in running.log
+
+@pytest.mark.parametrize("name", ["chat.deepseek.com", "unlisted.example.org"])
+def test_a_killed_worker_costs_what_was_in_flight_and_is_back_within_a_second(site: Site, name: str) -> None:
+    """One of two, then both at once, as often as it may be."""
+    clients, kills = 12, list[float]()
+    with site.running({"workers": 2}, slow) as running, Load.on(running.port, clients, name) as load:
+        for number in (1, 2, 1, 2):
+            time.sleep(0.1)
+            before = running.workers()
+            victims = sorted(before)[:number]
+            for victim in victims:
+                os.kill(victim, signal.SIGKILL)
+            killed = time.monotonic() + 0.01
+            while time.monotonic() < killed + 0.7:
+                time.sleep(0.02)
+            after = running.workers()
+            assert len(before) == len(after) == 2
+            assert before - after == set(victims)
+            assert all(f"(process {victim}) ended: SIGKILL; starting another" in running.log for victim in victims)
+            kills.append(killed)
+        load.stop()
+
+        assert len(load.samples) > 5 * clients
+        assert {tuple(addresses(dns.message.from_wire(s.answer))) for s in load.samples if s.heard} == {
+            tuple(BLOCKED if "deepseek" in name else OTHER)
+        }
+        for killed in kills:
+            later = [s for s in load.samples if killed <= s.sent < killed + 0.6]
+            assert all(s.heard and s.heard < killed + 1 for s in later), "a query that came after the kill was lost"
+        assert all(any(s.sent < killed < s.sent + 0.2 for killed in kills) for s in load.lost), (
+            "not in flight, yet lost"
+        )
 
 
 def test_a_new_bundle_is_served_soon_and_no_query_is_lost(site: Site) -> None:
-    settings = {"workers": 2, "lists": {"own": {"sources": ["./own.txt"]}}}
-    settings["policy"] = [{"groups": ["all"], "lists": ["own"]}]  # type: ignore[assignment]
+    policy = [{"groups": ["all"], "lists": ["own"]}]
+    settings = {"workers": 2, "lists": {"own": {"sources": ["./own.txt"]}}, "policy": policy}
     site.write("own.txt", "0.0.0.0 first.example.com\n")
     with site.running(settings) as running:
         workers = running.workers()
@@ -150,14 +160,14 @@ def test_workers_do_not_outlive_a_killed_supervisor(site: Site) -> None:
 def test_queries_under_way_are_answered_before_the_end(site: Site, number: signal.Signals) -> None:
     asked = threading.Event()
 
-    def slow(query: Asked) -> Iterator[bytes]:
+    def hesitant(query: Asked) -> Iterator[bytes]:
         if b"slow" in query.packet:
             asked.set()
             time.sleep(0.6)
         yield from forwarded(query)
 
     answers: dict[bool, list[str]] = {}
-    with site.running({"workers": 2}, slow) as running:
+    with site.running({"workers": 2}, hesitant) as running:
 
         def ask(tcp: bool) -> None:
             answers[tcp] = addresses(running.ask("slow.example.org", tcp=tcp))
@@ -182,7 +192,7 @@ def test_a_broken_configuration_changes_nothing(site: Site) -> None:
         running.configure({"workers": 1, "block": ["other.example.com"], "blocking": {"mode": "nxdomian"}})
 
         running.eventually(lambda: "not reloaded, everything stays as it was" in running.log)
-        assert 'blocking.mode: unknown mode \'nxdomian\'; did you mean "nxdomain"?' in running.log
+        assert "blocking.mode: unknown mode 'nxdomian'; did you mean \"nxdomain\"?" in running.log
         assert addresses(running.ask("bad.example.com")) == BLOCKED
         assert addresses(running.ask("other.example.com")) == OTHER
 
@@ -200,4 +210,3 @@ def test_a_reload_changes_the_upstreams(site: Site) -> None:
         names = (f"{number}.example.org" for number in itertools.count())
         running.eventually(lambda: running.ask(next(names)).rcode() == dns.rcode.SERVFAIL)
         assert running.ask("one.example.org").rcode() == dns.rcode.SERVFAIL  # what the former one said is forgotten
-

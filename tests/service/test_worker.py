@@ -12,6 +12,8 @@ from typing import Any
 
 import dns.asyncquery
 import dns.message
+import dns.query
+import dns.rcode
 import pytest
 
 from sinkhole import config
@@ -70,7 +72,9 @@ def child() -> Iterator[Child]:
     (listening,) = listen([Endpoint("127.0.0.1", 0)], 1)
     numbers = [sock.fileno() for sock in (theirs, listening.udp[0], listening.tcp[0])]
     process = subprocess.Popen(
-        [sys.executable, "-m", "sinkhole.service.worker", *map(str, numbers)], pass_fds=numbers, stdin=subprocess.DEVNULL
+        [sys.executable, "-m", "sinkhole.service.worker", *map(str, numbers)],
+        pass_fds=numbers,
+        stdin=subprocess.DEVNULL,
     )
     for sock in (theirs, listening.udp[0], listening.tcp[0]):
         sock.close()
@@ -143,5 +147,3 @@ def test_a_directive_starts_and_ends_by_itself(tmp_path: Path, directive: Any, b
 
     with local_socket() as sock:
         asyncio.run(watch(sock))
-
-

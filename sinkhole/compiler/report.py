@@ -1,0 +1,100 @@
+"""What a build did, as plain data: per source, per list and per feed, against the bundle that was in use before it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from sinkhole import bundle
+from sinkhole.compiler.build import Built
+from sinkhole.compiler.compile import Compiled
+from sinkhole.compiler.parsed import Cache
+from sinkhole.compiler.plan import Plan
+from sinkhole.compiler.source import SourceReport, SourceRules, Text
+from sinkhole.policy.policy import INTERNAL
+from sinkhole.policy.special import stated
+from sinkhole.rules import Special
+
+#: (added, removed).
+Change = tuple[int, int]
+
+
+def report(built: Built, plan: Plan, cache: Cache) -> dict[str, Any]:
+    """The report of a build as JSON has it. ``cache`` holds what the texts of before came to.
+
+    ``added`` and ``removed`` count rules of a source and entries of a list; a rule that changed is both.
+    """
+    lists = [dict(entry) for entry in built.described if entry["id"] not in INTERNAL]
+    compiled = {entry.plan.id: entry for entry in built.lists}
+    opened = bundle.load(built.before.path) if built.before and compiled else None
+    for entry in lists:
+        was = built.before.list(entry["id"]) if built.before else None
+        entry["before"] = was and was["entries"]
+        made = compiled.get(entry["id"])
+        same = made is None or (was is not None and was["version"] == entry["version"])
+        entry["added"], entry["removed"] = (0, 0) if same or not made else _list_change(made, was, opened)
+        changes = (
+            {found.source.id: _source_change(built, made, found, plan, cache) for found in made.reports} if made else {}
+        )
+        entry["sources"] = [
+            {**source, **dict(zip(("added", "removed"), changes.get(source["id"], (0, 0)), strict=True))}
+            for source in entry["sources"]
+        ]
+    return {
+        "bundle": built.path.name if built.kept else None,
+        "changed": built.changed,
+        "refused": list(built.refused),
+        "accepted": list(built.accepted),
+        "rolled-back": built.left or None,
+        "lists": lists,
+        "feeds": [
+            {
+                "id": feed.source.id,
+                "sha256": feed.copy and feed.copy.sha256,
+                "age": feed.copy and round(feed.copy.age),
+                "stale": feed.failed,
+                "error": feed.error,
+            }
+            for feed in built.feeds
+        ],
+    }
+
+
+def _list_change(made: Compiled, was: Mapping[str, Any] | None, opened: bundle.Bundle | None) -> Change:
+    codes = made.codes()
+    now = sum(map(len, codes.values()))
+    new = {(rule._replace(line=0), source) for rule, source in made.stated}
+    if not was or not opened:
+        return now + len(new), 0
+    number = opened.lists.index(made.plan.id)
+    kept = sum((number, code) in opened.entry(key) for code, keys in codes.items() for key in keys)
+    old: set[tuple[Special, str]] = {
+        (entry.rule._replace(line=0), entry.source) for entry in stated(opened.special) if entry.list == number
+    }
+    return now - kept + len(new - old), was["entries"] - kept + len(old - new)
+
+
+def _source_change(built: Built, made: Compiled, found: SourceReport, plan: Plan, cache: Cache) -> Change:
+    was = built.before and built.before.source(made.plan.id, found.source.id)
+    if was and was["sha256"] == found.sha256:
+        return 0, 0
+    copy = next(feed.copy for feed in built.feeds if feed.copy and feed.copy.sha256 == found.sha256)
+
+    def read(text: Text) -> SourceRules:
+        return cache.read(found.source, text, made.plan.allows, plan.fence)
+
+    now = read(Text(copy.path, copy.sha256))
+    if not was or not built.before:
+        return _count(now), 0
+    before = read(built.before.text(was["sha256"]))
+    kept = sum(_common(before.keys.get(kind, ()), keys) for kind, keys in now.keys.items())
+    kept += _common(*([rule._replace(line=0) for rule in rules.special] for rules in (before, now)))
+    return _count(now) - kept, _count(before) - kept
+
+
+def _count(rules: SourceRules) -> int:
+    return sum(map(len, rules.keys.values())) + len({rule._replace(line=0) for rule in rules.special})
+
+
+def _common(one: Iterable[object], other: Iterable[object]) -> int:
+    return len(set(one).intersection(other))

@@ -1,0 +1,37 @@
+"""What an export could not say."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+
+@dataclass
+class Loss:
+    """What a format could not say, in rules: ``narrowed`` to the name alone, ``dropped`` altogether, ``too_long`` for
+    the format, ``unfit`` because it must not hold such a name, ``special`` with patterns, conditions or answers that it
+    has no word for. ``hosts`` are the known host names that stand in for narrowed and dropped trees."""
+
+    narrowed: int = 0
+    dropped: int = 0
+    too_long: int = 0
+    unfit: int = 0
+    special: int = 0
+    hosts: int = 0
+
+    def __bool__(self) -> bool:
+        return bool(self.narrowed or self.dropped or self.too_long or self.unfit or self.special)
+
+    def data(self) -> dict[str, int]:
+        return asdict(self)
+
+    def notes(self) -> list[str]:
+        """Sentences for people, none when nothing was lost."""
+        told = {
+            f"{self.narrowed} rules also cover all names below theirs, which this format cannot say": self.narrowed,
+            f"{self.dropped} rules cover only the names below theirs, which this format cannot say": self.dropped,
+            f"{self.too_long} rules have a name that is too long for this format": self.too_long,
+            f"{self.unfit} rules have a name that this format cannot hold": self.unfit,
+            f"{self.special} rules have a pattern, a condition or an answer that this format cannot say": self.special,
+            f"{self.hosts} known host names are listed in their place": self.hosts and (self.narrowed or self.dropped),
+        }
+        return [sentence for sentence, count in told.items() if count]
