@@ -25,7 +25,7 @@ from sinkhole.compiler.tool import tool
 from sinkhole.errors import FeedError, FormatError
 from sinkhole.feeds.fetch import shown
 from sinkhole.feeds.store import Copy, Fetcher, Store
-from sinkhole.policy.special import record
+from sinkhole.policy.special import ENFORCED, record
 
 #: How many bundles stay for a look back.
 KEEP = 5
@@ -263,7 +263,10 @@ def _write(plan: Plan, choice: Choice, described: Iterable[Mapping[str, Any]], d
         policy=plan.policy,
         own=own_rules(plan.lists),
         special=[
-            record(rule, number, source) for number, made in enumerate(choice.lists) for rule, source in made.stated
+            record(rule, number, source)
+            for number, made in enumerate(choice.lists)
+            for rule, source in made.stated
+            if rule.on in ENFORCED
         ],
         texts=[bundle.Text(*text) for text in dict.fromkeys(choice.texts.values())],
     )
@@ -299,6 +302,7 @@ def describe(compiled: Compiled) -> Mapping[str, Any]:
         "updated": plan.updated,
         "type": "allow" if plan.allows else "block",
         "entries": sum(map(len, compiled.masked.values())) if compiled.masked else compiled.resolved.size,
+        "not-enforced": sum(rule.on not in ENFORCED for rule in compiled.special),
         "own": len(plan.own),
         "version": compiled.version,
         "authored": change.authored(plan),

@@ -12,7 +12,7 @@ from sinkhole.compiler.parsed import Cache
 from sinkhole.compiler.plan import Plan
 from sinkhole.compiler.source import SourceReport, SourceRules, Text
 from sinkhole.policy.policy import INTERNAL
-from sinkhole.policy.special import stated
+from sinkhole.policy.special import ENFORCED, stated
 from sinkhole.rules import Special
 
 #: (added, removed).
@@ -63,7 +63,7 @@ def report(built: Built, plan: Plan, cache: Cache) -> dict[str, Any]:
 def _list_change(made: Compiled, was: Mapping[str, Any] | None, opened: bundle.Bundle | None) -> Change:
     codes = made.codes()
     now = sum(map(len, codes.values()))
-    new = {(rule._replace(line=0), source) for rule, source in made.stated}
+    new = {(rule._replace(line=0), source) for rule, source in made.stated if rule.on in ENFORCED}
     if not was or not opened:
         return now + len(new), 0
     number = opened.lists.index(made.plan.id)

@@ -114,6 +114,15 @@ def test_a_pattern_that_would_take_out_a_never_block_name_is_quarantined(tmp_pat
     assert [entry["why"] for entry in source["quarantined"]] == ["matches a never-block name"]
 
 
+def test_rules_that_a_forwarder_cannot_enforce_are_counted_and_left_out_of_decisions(tmp_path: Path) -> None:
+    zone = (
+        "$TTL 60\n@ SOA a. b. 1 2 3 4 5\n32.1.2.0.192.rpz-ip CNAME .\nns.a.test.rpz-nsdname CNAME .\nb.test CNAME .\n"
+    )
+    bundle = policy(tmp_path, zone, "rpz").bundle
+    assert [entry["not-enforced"] for entry in bundle.manifest["lists"] if entry["id"] == "l"] == [2]
+    assert bundle.special == []
+
+
 def test_a_list_without_special_rules_has_none(tmp_path: Path) -> None:
     assert policy(tmp_path, "||a.test^\n").bundle.special == []
 
