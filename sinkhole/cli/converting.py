@@ -49,15 +49,13 @@ def convert(
         "rules": len(parsed),
         "skipped": dict(parsed.skipped.most_common()),
         "samples": [sample._asdict() for sample in parsed.samples],
-        "written": len(fitted.statements),
+        "written": fitted.rules,
         "loss": fitted.loss.data(),
     }
     if as_json:
         print(json.dumps(report, ensure_ascii=False), file=sys.stderr)
         return
-    print(
-        f"sinkhole: read {len(parsed)} rules as {found.name}; wrote {len(fitted.statements)} entries", file=sys.stderr
-    )
+    print(f"sinkhole: read {len(parsed)} rules as {found.name}; wrote {fitted.rules} entries", file=sys.stderr)
     for why, count in parsed.skipped.most_common():
         first = next(sample for sample in parsed.samples if sample.why == why)
         print(f"sinkhole: skipped {count}: {why}; the first is line {first.line}: {first.text[:80]!r}", file=sys.stderr)

@@ -26,6 +26,11 @@ class Fitted(NamedTuple):
     loss: Loss
     special: Sequence[str] = ()
 
+    @property
+    def rules(self) -> int:
+        """How many rules are stated."""
+        return len(self.statements) + len(self.special)
+
 
 def fit(
     resolved: Resolved,

@@ -72,7 +72,7 @@ def _publish(directory: Path, compiled: Compiled, format: Format) -> Published:
             yield piece
 
     write_atomic(directory / path, measured())
-    rules = len(fitted.statements) + len(fitted.special)
+    rules = fitted.rules
     hexadecimal = digest.hexdigest()
     return Published(compiled.plan.id, format.name, path, size, rules, hexadecimal, compiled.version, fitted.loss)
 

@@ -32,7 +32,7 @@ def render(fitted: Fitted, format: Format, header: Header, per_line: int = 1) ->
 def _pieces(fitted: Fitted, format: Format, header: Header, per_line: int) -> Iterator[bytes]:
     header = header._replace(notes=(*header.notes, *fitted.loss.notes()))
     if format.comment:
-        yield comments(header, format.comment, format.title, len(fitted.statements) + len(fitted.special))
+        yield comments(header, format.comment, format.title, fitted.rules)
     yield format.start(header)
     lines = {kind: template + b"\n" for kind, template in format.lines.items()}
     dot = format.dot
