@@ -13,7 +13,7 @@ import typer
 from sinkhole.cli.listing import OutputOption, PerLineOption, put
 from sinkhole.errors import FeedError, FormatError
 from sinkhole.exports.convert import convert as convert_text
-from sinkhole.feeds.fetch import LIMITS, read_file
+from sinkhole.feeds.fetch import read_file, read_stream
 from sinkhole.feeds.sniff import decode, why_not_a_list
 from sinkhole.formats import FORMATS, format_named
 
@@ -64,9 +64,7 @@ def convert(
 
 
 def _read(source: str) -> bytes:
-    data = sys.stdin.buffer.read(LIMITS.decoded + 1) if source == "-" else read_file(source).data
-    if len(data) > LIMITS.decoded:
-        raise FormatError(f"standard input is larger than {LIMITS.decoded} octets")
+    data = (read_stream(sys.stdin.buffer.read, "standard input") if source == "-" else read_file(source)).data
     if why := why_not_a_list(data):
         raise FormatError(f"{source}: {why}")
     return decode(data)

@@ -157,6 +157,14 @@ def read_file(
     return Fetched(data, NO_VALIDATORS)
 
 
+def read_stream(read: Callable[[int], bytes], name: str, *, limits: Limits = LIMITS) -> Fetched:
+    """All that ``read`` gives, such as standard input, decompressed when it is gzip. Raises ``FeedError``."""
+    try:
+        return Fetched(_collect(_inflate(_received(read, None, no_progress, limits)), limits), NO_VALIDATORS)
+    except _Failure as error:
+        raise FeedError(f"{name}: {error}") from error
+
+
 def fetch(
     url: str,
     validators: Validators = NO_VALIDATORS,

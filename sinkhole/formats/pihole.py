@@ -1,8 +1,9 @@
 r"""Pi-hole lists: plain names block exactly, ``||name^`` a tree, ``@@||name^`` allows a tree; regular expressions.
 
 Sources: https://docs.pi-hole.net/database/domain-database/, https://docs.pi-hole.net/regex/ and
-https://docs.pi-hole.net/regex/pi-hole/ (``;querytype=``, ``;invert``, ``;reply=``). Hosts lines count by their names,
-whatever the address. The expressions ``(\.|^)name$``, ``^name$`` and ``\.name$`` are read as the rules that they are.
+https://docs.pi-hole.net/regex/pi-hole/ (``;querytype=``, ``;invert``, ``;reply=``).
+Hosts lines are those of hosts files: a file that gives a server its address is no block of that server. The
+expressions ``(\.|^)name$``, ``^name$`` and ``\.name$`` are read as the rules that they are.
 
 Pi-hole takes names by subscription and expressions by hand, so there are two formats: ``pihole`` states names alone,
 and ``pihole-regex`` the same list as expressions. Neither has exceptions: Pi-hole keeps those in lists of their own.
@@ -46,8 +47,7 @@ def read_line(line: str) -> Iterator[Rule | Special | str]:
     elif any(char in text for char in "|^$*()[]\\?+{;"):
         yield from read_regex(text)
     else:
-        first, *names = text.split()
-        yield from (rule(name, EXACT) for name in names or [first] if name.lower() not in hosts.LOCAL)
+        yield from hosts.read_line(text) if len(text.split()) > 1 else [rule(text, EXACT)]
 
 
 def read_regex(line: str) -> Iterator[Rule | Special | str]:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from sinkhole.bundle import MASK_SHIFT, MASKED, Bundle
 from sinkhole.policy.special import Specials, Stated, stated
 from sinkhole.policy.verdict import FORWARD, Action, Verdict
-from sinkhole.rules import ANY_ANSWER, applying, strongest
+from sinkhole.rules import ANY_ANSWER, On, applying, strongest
 
 #: Lists that the compiler makes of the operator's own names and of the protected names.
 OPERATOR_ALLOW, OPERATOR_BLOCK = "=allow", "=block"
@@ -48,7 +48,7 @@ class Hit(NamedTuple):
     """What one list says about one query: its strongest rule. ``answer`` is that of a special rule."""
 
     blocked: bool
-    strength: tuple[int, bool, bool] = (0, False, False)
+    strength: tuple[int, bool, bool, int] = (0, False, False, 0)
     answer: str = ""
 
 
@@ -153,13 +153,14 @@ class Policy:
         for number, bits in masks.items():
             if deciding := strongest(bits):
                 rank, allow = deciding
-                found[number] = Hit(not allow, (rank, allow, False))
+                found[number] = Hit(not allow, (rank, allow, False, 0))
         special = self.special(profile, key, qtype)
         taken = {(number, rule.answer) for rule, number, _ in special if rule.kind.allow and rule.answer}
         for rule, number, _ in special:
             if rule.answer and (rule.kind.allow or not taken.isdisjoint(((number, rule.answer), (number, ANY_ANSWER)))):
                 continue
-            strength = rule.kind.rank, rule.kind.allow, bool(rule.answer)
+            near = len(rule.what) if rule.on is On.NAME else 0  # in a policy zone the longest owner decides
+            strength = rule.kind.rank, rule.kind.allow, bool(rule.answer), near
             if number not in found or strength > found[number].strength:
                 found[number] = Hit(not rule.kind.allow, strength, rule.answer)
         return {number: hit for number, hit in found.items() if hit.blocked}

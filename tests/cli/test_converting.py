@@ -146,3 +146,15 @@ def test_lines_of_other_formats_are_read_unless_the_format_is_named(site: Site) 
     assert rules(out, "#") == ["*.a.example.com", "*.b.example.com", "*.c.example.com"]
     out = site.run("convert", "list.conf", "--from", "dnsmasq", "--to", "wildcard").out
     assert rules(out, "#") == ["*.a.example.com", "*.b.example.com"]
+
+
+def test_gzip_on_standard_input_is_unpacked_like_a_file(site: Site) -> None:
+    ran = site.run("convert", "-", "--to", "domains", stdin=gzip.compress(b"0.0.0.0 a.example.com\n"))
+    assert ran.out.endswith("\na.example.com\n")
+
+
+def test_a_hosts_file_that_gives_a_server_its_address_blocks_no_server(site: Site) -> None:
+    text = b"127.0.0.1 localhost\n192.0.2.1 server.example.com\n0.0.0.0 a.example.com\n"
+    ran = site.run("convert", "-", "--to", "domains", stdin=text)
+    assert "server" not in ran.out
+    assert "not a sink address" in ran.err

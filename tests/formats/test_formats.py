@@ -76,7 +76,7 @@ LINES: list[tuple[str, str, list[str], list[str]]] = [
     ("pihole", "||a.test^", ["block tree a.test"], NOTHING),
     ("pihole", "@@||a.test^", ["allow tree a.test"], NOTHING),
     ("pihole", "0.0.0.0 a.test", ["block exact a.test"], NOTHING),
-    ("pihole", "192.0.2.1 a.test", ["block exact a.test"], NOTHING),
+    ("pihole", "192.0.2.1 a.test", NOTHING, ["not a sink address"]),
     ("pihole", r"(\.|^)a\.test$", ["block tree a.test"], NOTHING),
     ("pihole", r"(^|\.)a-b\.test$", ["block tree a-b.test"], NOTHING),
     ("pihole", "# comment", NOTHING, NOTHING),

@@ -97,6 +97,13 @@ def test_policy_zones_act_as_their_engines_do(
     assert verdict.mode in (mode, None if mode == "nxdomain" else mode)
 
 
+def test_of_nested_local_data_the_longest_owner_answers(tmp_path: Path) -> None:
+    zone = "$TTL 60\n@ SOA a. b. 1 2 3 4 5\n*.a.test A 192.0.2.1\n*.b.a.test A 192.0.2.2\n"
+    found = policy(tmp_path, zone, "rpz")
+    assert decide(found, "x.b.a.test").mode == "A 192.0.2.2"
+    assert decide(found, "x.a.test").mode == "A 192.0.2.1"
+
+
 def test_a_pattern_is_explained_by_its_line(tmp_path: Path) -> None:
     found = policy(tmp_path, "! title\n||other.test^\n/^ads[0-9]/\n@@||ok.test^\n")
     told = explain(found, "ads1.x.test", "192.0.2.1", "A")
