@@ -22,8 +22,8 @@ def check(config: context.ConfigOption = None) -> None:
     ctx = context.load(config)
     lists = [entry for entry in ctx.plan.lists if not entry.id.startswith("=")]
     print(
-        f"{config or 'the default configuration'} is valid: {len(lists)} lists, {len(ctx.plan.sources)} sources, "
-        f"{len(ctx.plan.policy['directives'])} directives, {len(ctx.config.groups)} groups"
+        f"{config or 'the default configuration'} is valid: lists {len(lists)}, sources {len(ctx.plan.sources)}, "
+        f"directives {len(ctx.plan.policy['directives'])}, groups {len(ctx.config.groups)}"
     )
 
 
