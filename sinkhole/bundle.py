@@ -95,7 +95,7 @@ def write(
     parent.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix=".new-", dir=parent))
     try:
-        # One trie instead of nested ones: half as large again, but a look-up is a fifth quicker (benchmarks/).
+        # One trie instead of nested ones: larger, and quicker to look up.
         trie = marisa_trie.BinaryTrie(index.numbers, num_tries=1)
         trie.save(str(work / "index.marisa"))
         numbers = array("I", bytes(4 * len(index.numbers)))

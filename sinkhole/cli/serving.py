@@ -18,6 +18,9 @@ from sinkhole.service.settings import Settings
 from sinkhole.service.sockets import listen
 from sinkhole.service.supervisor import Supervisor
 
+#: Exit codes of a build that leaves a bundle: everything fresh, some feed stale, some source refused.
+_BUILT = (0, 3, 4)
+
 
 def serve(config: context.ConfigOption = None) -> None:
     """Run the resolver until it is told to stop.
@@ -99,8 +102,8 @@ def _interval(ctx: context.Context) -> float | None:
     return min(wanted, default=None)
 
 
-async def _build(config: Path | None, offline: bool) -> None:
-    """Fetch and compile in a process of its own, so that neither its memory nor its time is ours."""
+async def _build(config: Path | None, offline: bool) -> bool:
+    """Fetch and compile in a process of its own, so that neither its memory nor its time is ours; whether it built."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         *("-m", "sinkhole", "build", "--no-exports"),
@@ -112,6 +115,7 @@ async def _build(config: Path | None, offline: bool) -> None:
     try:
         if code := await process.wait():
             logging.warning("the build ended with exit code %d", code)
+        return code in _BUILT
     except asyncio.CancelledError:
         process.terminate()
         await process.wait()

@@ -16,6 +16,11 @@ from sinkhole.catalogue.model import Target
 from sinkhole.names import key, lineage, public_suffixes, unkey
 from sinkhole.rules import Kind, On, Rule, Scope, Special
 
+#: Names that no pattern is about: one that finds any of them finds nearly all below that suffix.
+_NOBODYS = tuple(
+    f"q7-zk_4w.{suffix}" for suffix in ("com", "net", "org", "io", "de", "kr", "cn", "ru", "co.uk", "github.io")
+)
+
 
 class Quarantined(NamedTuple):
     """A rule that was left out, and why."""
@@ -85,6 +90,8 @@ def _special_refusal(rule: Special, fence: Fence) -> str | None:
     if rule.kind.allow or rule.on not in (On.PATTERN, On.NOT_PATTERN):
         return None
     pattern = re2.compile(rule.what)
+    if any(bool(pattern.search(name)) is (rule.on is On.PATTERN) for name in _NOBODYS):
+        return "matches every name below a public suffix"
     for name in (*fence.trees, *fence.names):
         if bool(pattern.search(unkey(name).decode())) is (rule.on is On.PATTERN):
             return "matches a never-block name"

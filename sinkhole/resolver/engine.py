@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
 
-from sinkhole.names import wire_key
+from sinkhole.names import present, wire_key
 from sinkhole.policy.verdict import Action, Verdict
 from sinkhole.resolver import local
 from sinkhole.resolver.answer import MAX_PLAIN, MODES, Blocking, blocked, minimal_any, pack
@@ -222,7 +222,7 @@ class Engine:
         now = self._clock()
         if now >= self._quiet_until:
             self._quiet_until = now + 1
-            log.exception("a query from %s failed: %s", peer[0], query and query.question.hex())
+            log.exception("a query from %s failed: %s", peer[0], query and query.name and present(query.name))
         if query is None:
             return False
         send(pack(query, Response(SERVFAIL)), peer)

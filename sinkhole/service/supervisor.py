@@ -75,8 +75,8 @@ class Supervisor:
     """Runs the workers until it is told to stop.
 
     ``reload``, called on SIGHUP, gives new settings (with any bundle) and a new ``interval``, or raises SinkholeError.
-    ``refresh`` does a build and is told whether that is to leave the network alone: so after a reload, and then with
-    the network every ``interval`` seconds when there is one. Cancelled, it has to end the build first.
+    ``refresh`` does a build and says whether it came to one; it is told whether to leave the network alone: so after a
+    reload, and then with the network every ``interval`` seconds when there is one. Cancelled, it ends the build first.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class Supervisor:
         bundles: Path,
         *,
         reload: Callable[[], tuple[Settings, float | None]],
-        refresh: Callable[[bool], Awaitable[None]],
+        refresh: Callable[[bool], Awaitable[bool]],
         interval: float | None,
         ready: Callable[[list[Endpoint]], None],
     ) -> None:
@@ -186,8 +186,11 @@ class Supervisor:
     async def _keep_fresh(self, interval: float | None, reloaded: bool = False) -> None:
         if reloaded:
             async with self._building:
-                await self._refresh(True)
-            log.info("reloaded")
+                built = await self._refresh(True)
+            if built:
+                log.info("reloaded")
+            else:  # such as while another build holds the lock
+                log.error("lists and policy stay those of the last build; the other settings are the new ones")
         while interval:
             async with self._building:
                 await self._refresh(False)

@@ -85,7 +85,7 @@ def test_a_special_rule_holds_where_it_says(
         ("a.test CNAME rpz-drop.", "a.test", "block", "drop"),
         ("a.test CNAME rpz-tcp-only.", "a.test", "block", "tcp-only"),
         ("a.test A 192.0.2.7", "a.test", "block", "A 192.0.2.7"),
-        ("24.0.2.0.192.rpz-client-ip CNAME .", "anything.example", "block", "nxdomain"),
+        ("24.0.2.0.192.rpz-client-ip CNAME .", "anything.example", "block", None),
         ("24.0.2.0.10.rpz-client-ip CNAME .", "anything.example", "forward", None),
     ],
 )
@@ -93,8 +93,7 @@ def test_policy_zones_act_as_their_engines_do(
     tmp_path: Path, rule: str, name: str, action: str, mode: str | None
 ) -> None:
     verdict = decide(policy(tmp_path, f"$TTL 60\n@ SOA a. b. 1 2 3 4 5\n{rule}\n", "rpz"), name)
-    assert verdict.action.value == action
-    assert verdict.mode in (mode, None if mode == "nxdomain" else mode)
+    assert (verdict.action.value, verdict.mode) == (action, mode)
 
 
 def test_of_nested_local_data_the_longest_owner_answers(tmp_path: Path) -> None:
@@ -128,6 +127,15 @@ def test_rules_that_a_forwarder_cannot_enforce_are_counted_and_left_out_of_decis
     bundle = policy(tmp_path, zone, "rpz").bundle
     assert [entry["not-enforced"] for entry in bundle.manifest["lists"] if entry["id"] == "l"] == [2]
     assert bundle.special == []
+
+
+@pytest.mark.parametrize("rule", ["||*.com^", "/\\.kr$/", "/^[^.]+\\.github\\.io$/", "||*.com^$dnstype=AAAA"])
+def test_item_49_a_pattern_over_a_whole_suffix_is_quarantined(tmp_path: Path, rule: str) -> None:
+    found = policy(tmp_path, f"{rule}\n/^[a-z0-9]{{8}}\\.com$/\n")
+    assert decide(found, "example.com").action.value == "forward"
+    assert decide(found, "a1b2c3d4.com").action.value == "block"
+    (source,) = next(entry for entry in found.bundle.manifest["lists"] if entry["id"] == "l")["sources"]
+    assert [entry["why"] for entry in source["quarantined"]] == ["matches every name below a public suffix"]
 
 
 def test_a_list_without_special_rules_has_none(tmp_path: Path) -> None:

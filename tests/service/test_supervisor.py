@@ -14,6 +14,7 @@ import dns.message
 import dns.rcode
 import pytest
 
+from sinkhole.files import Lock
 from tests.conftest import FORWARDED, Site, alive, children, forwarded
 from tests.dnsserver import Asked, reply
 
@@ -201,6 +202,18 @@ def test_a_broken_configuration_changes_nothing(site: Site) -> None:
         running.eventually(lambda: addresses(running.ask("other.example.com")) == ["192.0.2.80"])
         assert addresses(running.ask("bad.example.com")) == OTHER
         running.eventually(lambda: "reloaded\n" in running.log.rpartition("as it was")[2])
+
+
+def test_a_reload_says_when_another_build_is_in_its_way(site: Site) -> None:
+    with site.running({"workers": 1, "block": ["bad.example.com"]}) as running:
+        with Lock(site.state / "build.lock"):
+            running.configure({"workers": 1, "block": ["other.example.com"]})
+            running.eventually(lambda: "lists and policy stay those of the last build" in running.log)
+            assert addresses(running.ask("bad.example.com")) == BLOCKED
+        assert "sinkhole: reloaded\n" not in running.log
+
+        running.configure({"workers": 1, "block": ["other.example.com"]})
+        running.eventually(lambda: addresses(running.ask("other.example.com")) == BLOCKED)
 
 
 def test_a_reload_changes_the_upstreams(site: Site) -> None:
