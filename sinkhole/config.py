@@ -16,6 +16,7 @@ from types import NoneType
 from typing import Annotated, Any, Literal, NamedTuple, get_args
 
 import yaml
+from dnslib import QTYPE
 from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, StrictInt
 from pydantic.fields import FieldInfo
 from pydantic.json_schema import GenerateJsonSchema
@@ -24,12 +25,14 @@ from sinkhole.catalogue.loader import Catalogue
 from sinkhole.catalogue.model import (
     Duration,
     Id,
+    Instant,
     Known,
     ListId,
     Lists,
     ListSpec,
     LocalPath,
     Model,
+    Name,
     Names,
     Network,
     PolicyEntry,
@@ -40,6 +43,7 @@ from sinkhole.catalogue.model import (
 from sinkhole.document import Document, read_file, unknown, validate
 from sinkhole.errors import ConfigError, Problem
 from sinkhole.formats import FORMATS
+from sinkhole.policy.verdict import Action
 
 MODES = ("null-ip", "nxdomain", "nodata", "refused")
 _SCHEMES = ("udp", "tcp")
@@ -109,6 +113,19 @@ def _parse_timeout(text: str) -> Duration:
     if not 0 < timeout <= 60:
         raise ValueError(f"{text!r} is not between 1ms and a minute")
     return timeout
+
+
+def _parse_client(text: str) -> str:
+    try:
+        return str(ip_address(text))
+    except ValueError:
+        raise ValueError(f"{text!r} is not an IP address") from None
+
+
+def _parse_type(text: str) -> str:
+    if not isinstance(QTYPE.reverse.get(text.upper()), int):
+        raise ValueError(f"{text!r} is no record type; try A, AAAA or HTTPS")
+    return text.upper()
 
 
 def _as_mode(value: Any) -> Any:
@@ -197,6 +214,18 @@ class Exports(Model):
     )
 
 
+class Expectation(Model):
+    """A test of the policy: what must happen to a name."""
+
+    client: Annotated[str, Text(_parse_client)] = Field("127.0.0.1", description="The address of who asks.")
+    name: Name = Field(description="The name that is asked for.")
+    rtype: Annotated[str, Text(_parse_type)] = Field("A", alias="type", description="The type of record.")
+    at: Instant | None = Field(None, description="At which instant, with a UTC offset. Default: now.")
+    action: Annotated[Action, one_of(*Action, make=Action)] = Field(
+        description="`block`, `allow`, `warn`, `observe`, or `forward`, when nothing applies."
+    )
+
+
 class Feeds(Model):
     """How lists are fetched."""
 
@@ -265,6 +294,11 @@ class Config(Model):
         (),
         description="Names that everybody may reach, whatever lists and directives say; a longer name in `block` wins.",
         examples=[["good.bad.example"]],
+    )
+    expect: tuple[Expectation, ...] = Field(
+        (),
+        description="Tests of the policy: `sinkhole check` runs them, and a build that fails one is not put in use.",
+        examples=[[{"client": "10.20.0.7", "name": "chat.deepseek.com", "action": "block"}]],
     )
     exports: Exports = Field(Exports(), description="Lists as files for other software.")
 

@@ -17,6 +17,7 @@ from dnslib import QTYPE
 from sinkhole.bundle import Bundle
 from sinkhole.formats import format_named, read_mixed
 from sinkhole.names import key, lineage
+from sinkhole.policy.exceptions import Permission
 from sinkhole.policy.policy import INTERNAL, Policy, Step
 from sinkhole.policy.special import Stated
 from sinkhole.policy.verdict import Action
@@ -49,6 +50,9 @@ def explain(policy: Policy, name: str, client: str, rtype: str) -> dict[str, Any
     special = policy.special(*query)
     chain = []
     decided = False
+    if permit := policy.permitted(*query):
+        chain.append(_excepted(permit.permission))
+        decided = True
     for step, hit in policy.trace(*query):
         links = [_link(step, found) for found in cite(policy.bundle, step.list, name, special)]
         if hit and not decided and links:
@@ -65,10 +69,28 @@ def explain(policy: Policy, name: str, client: str, rtype: str) -> dict[str, Any
         "action": verdict.action.value,
         "directive": verdict.directive,
         "list": verdict.list,
+        "exception": verdict.exception,
         "source": winner.get("source"),
         "line": winner.get("line"),
         "rule": winner.get("rule"),
         "chain": chain,
+    }
+
+
+def _excepted(found: Permission) -> dict[str, Any]:
+    """The link of an exception, which stands before all others."""
+    ticket = f", ticket {found.ticket}" if found.ticket else ""
+    return {
+        "won": True,
+        "action": Action.ALLOW.value,
+        "because": f"exception {found.id}, asked for by {found.requester}, approved by {found.decider} until "
+        f"{found.until}{ticket}",
+        "directive": None,
+        "list": None,
+        "source": f"exception {found.id}",
+        "line": None,
+        "rule": f"allow {found.service or ' '.join(found.names[:8])}",
+        "text": found.why,
     }
 
 

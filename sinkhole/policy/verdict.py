@@ -21,7 +21,7 @@ class Verdict(NamedTuple):
 
     ``ede`` is the RFC 8914 info-code of a block and ``text`` its EXTRA-TEXT (UTF-8, at most 200 octets); both empty
     otherwise. ``mode`` is the answer that a query must get whatever ``blocking.mode`` says: a mode, ``drop``,
-    ``tcp-only``, or records, ``TYPE DATA`` a line.
+    ``tcp-only``, or records, ``TYPE DATA`` a line. ``exception`` is the id of the exception that lets the name through.
     """
 
     action: Action
@@ -30,6 +30,7 @@ class Verdict(NamedTuple):
     ede: int | None = None
     text: str = ""
     mode: str | None = None
+    exception: str | None = None
 
 
 FORWARD = Verdict(Action.FORWARD)
