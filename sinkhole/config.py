@@ -42,6 +42,7 @@ from sinkhole.errors import ConfigError, Problem
 from sinkhole.formats import FORMATS
 
 MODES = ("null-ip", "nxdomain", "nodata", "refused")
+STARTUPS = ("serve-last", "fail-closed", "open")
 _SCHEMES = ("udp", "tcp")
 
 
@@ -226,6 +227,11 @@ class Config(Model):
         default_factory=lambda: min(os.cpu_count() or 1, 256),
         description="Processes that answer DNS. Default: one for each CPU.",
         examples=[2],
+    )
+    startup: Annotated[str, one_of(*STARTUPS)] = Field(
+        "serve-last",
+        description="What is answered until the lists of this start are ready: `serve-last` (by the last bundle; "
+        "SERVFAIL while there is none), `fail-closed` (SERVFAIL), or `open` (everything is forwarded).",
     )
     listen: Listen = Field(Listen(), description="Where queries are taken.")
     upstream: Upstream = Field(Upstream(), description="Who answers what is not blocked.")

@@ -45,7 +45,7 @@ from sinkhole.resolver.message import (
 #: The largest message over TCP, and over UDP to a client without EDNS (RFC 1035 4.2).
 MAX_TCP, MAX_PLAIN = 65_535, 512
 #: EDE codes that the resolver gives by itself (RFC 8914 4); a verdict brings its own.
-FORGED, NO_REACHABLE_AUTHORITY, NETWORK_ERROR = 4, 22, 23
+FORGED, NOT_READY, NO_REACHABLE_AUTHORITY, NETWORK_ERROR = 4, 14, 22, 23
 
 _OPCODE = 0x7800
 _OWNER = struct.pack("!H", 0xC000 | HEADER.size)
@@ -70,6 +70,7 @@ MODES = {
     "nxdomain": Blocking(NXDOMAIN),
     "nodata": Blocking(),
     "refused": Blocking(REFUSED),
+    "servfail": Blocking(SERVFAIL),
 }
 
 
@@ -96,7 +97,7 @@ def blocked(qtype: int, verdict: Verdict, how: Blocking) -> Response:
             options += ede(FORGED)
         records = b"".join(_record(qtype, how.ttl, address) for address in addresses)
         return Response(how.rcode, counts=(len(addresses), 0, 0), records=records, options=options)
-    if how.rcode == REFUSED:
+    if how.rcode in (REFUSED, SERVFAIL):
         return Response(how.rcode, options=options)
     authority = _record(SOA, how.ttl, _AUTHORITY + struct.pack("!I", how.ttl))  # RFC 2308 3: how long "no" holds
     return Response(how.rcode, counts=(0, 1, 0), records=authority, options=options)

@@ -85,6 +85,8 @@ class Engine:
         self.upstreams = upstreams
         self.cache = cache
         self.blocking = blocking
+        #: EDNS options that every forwarded answer gets besides.
+        self.notice = b""
         self.counters = Counters()
         self._clock = clock
         self._quiet_until = 0.0
@@ -202,6 +204,8 @@ class Engine:
 
     def _reply(self, query: Query, peer: Peer, send: Send, tcp: bool, response: Response, age: int) -> None:
         try:
+            if self.notice:
+                response = response._replace(options=response.options + self.notice)
             send(pack(query, response, tcp=tcp, age=age), peer)
         except Exception:  # noqa: BLE001 - as above
             self._fault(query, peer, send)

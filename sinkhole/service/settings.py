@@ -6,16 +6,20 @@ import json
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from sinkhole.service.startup import READY
+
 
 class Settings(NamedTuple):
-    """``bundle``: directory; ``servers``: (transport, host, port); ``timeout`` in seconds; ``mode``: a mode of
-    ``blocking`` or addresses; ``ttl`` in seconds."""
+    """``bundle``: directory, empty when there is none; ``servers``: (transport, host, port); ``timeout`` in seconds;
+    ``mode``: a mode of ``blocking`` or addresses; ``ttl`` in seconds; ``state``: one of
+    :mod:`sinkhole.service.startup`."""
 
     bundle: str
     servers: tuple[tuple[str, str, int], ...]
     timeout: float
     mode: str | tuple[str, ...]
     ttl: int
+    state: str = READY
 
     def line(self) -> bytes:
         return json.dumps(self._asdict()).encode() + b"\n"
@@ -30,4 +34,5 @@ def parse(line: bytes) -> Settings:
         data["timeout"],
         data["mode"] if isinstance(data["mode"], str) else tuple(data["mode"]),
         data["ttl"],
+        data["state"],
     )

@@ -1,35 +1,44 @@
 """One DNS process: ``python -m sinkhole.service.worker CONTROL UDP,… TCP,…`` (socket numbers).
 
 The supervisor writes :class:`~sinkhole.service.settings.Settings` to the control socket, a line whenever they change;
-the worker answers each with ``ready NAME`` or ``failed WHY`` and keeps what it had on failure. When the supervisor is
-gone, so is the worker. It touches no network but DNS, no database, and reads no file but the bundle.
+the worker answers each with ``ready NAME`` or ``failed WHY`` and keeps what it had on failure. To :data:`STATUS` it
+answers ``status JSON``. When the supervisor is gone, so is the worker. It touches no network but DNS, no database, and
+reads no file but the bundle.
 """
 
 from __future__ import annotations
 
 import asyncio
 import gc
+import json
 import logging
 import resource
 import signal
 import socket
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from sinkhole import bundle
 from sinkhole.errors import SinkholeError
 from sinkhole.policy.policy import Policy
-from sinkhole.resolver.answer import blocking
+from sinkhole.resolver.answer import NOT_READY, blocking, ede
 from sinkhole.resolver.cache import Cache
 from sinkhole.resolver.engine import Engine
 from sinkhole.resolver.listener import Close, serve_tcp, serve_udp
 from sinkhole.resolver.upstream import Forwarder, Server
 from sinkhole.service.settings import Settings, parse
+from sinkhole.service.startup import CLOSED, NOTICES, OPEN, Waiting
 
+#: What the supervisor writes to hear how the worker is.
+STATUS = b"status\n"
 #: How long queries under way may still take when the worker is told to stop, in seconds.
 DRAIN = 4.0
+#: How long queries that came before that may still be read.
+BACKLOG = 0.2
 #: The longest time between two looks at the wall clock, in seconds; it may be set while we wait.
 _LOOK = 30.0
 
@@ -43,12 +52,15 @@ class Worker:
         self._engine: Engine | None = None
         self._settings: Settings | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._due: datetime | None = None
         self._closing: list[Close] = []
 
     async def apply(self, settings: Settings) -> str:
-        """Take over new settings; returns the name of the bundle. Raises before anything has changed."""
-        loaded = bundle.load(Path(settings.bundle))
-        policy = Policy(loaded, datetime.now(UTC))
+        """Take over new settings; returns the name of the bundle. Raises before anything has changed.
+
+        A bundle is read and checked in a thread: for a large one that takes longer than a query may.
+        """
+        policy = await asyncio.to_thread(_policy, settings)
         answers = blocking(settings.mode, settings.ttl)
         if self._engine is None:
             forwarder = Forwarder([Server(*server) for server in settings.servers], settings.timeout)
@@ -63,15 +75,35 @@ class Worker:
                 self._engine.cache = Cache()
             self._engine.blocking = answers
             self._engine.policy = policy
+        notice = NOTICES.get(settings.state)
+        self._engine.notice = ede(NOT_READY, notice) if notice else b""
         self._settings = settings
         self._watch(policy)
-        return loaded.name
+        return Path(settings.bundle).name
 
-    def _watch(self, policy: Policy) -> None:
+    def status(self) -> dict[str, Any]:
+        """How this process is, ready for JSON."""
+        engine, settings = self._engine, self._settings
+        if not engine or not settings:
+            return {}
+        return {
+            "bundle": Path(settings.bundle).name,
+            "state": settings.state,
+            "policy-changes-at": self._due and self._due.isoformat(),
+            "counters": {
+                **asdict(engine.counters),
+                "waiting": engine.upstreams.waiting,
+                "remembered": len(engine.cache),
+            },
+        }
+
+    def _watch(self, policy: Policy | Waiting) -> None:
         """Look again when the policy changes by itself, and at times in between whether the clock was set."""
         if self._timer:
             self._timer.cancel()
-        due = policy.changes_at()
+        self._due = due = policy.changes_at() if isinstance(policy, Policy) else None
+        if not isinstance(policy, Policy):
+            return
         wait = _LOOK if due is None else min(_LOOK, max((due - datetime.now(UTC)).total_seconds(), 0))
         self._timer = asyncio.get_running_loop().call_later(wait, self._look, policy, due)
 
@@ -87,12 +119,30 @@ class Worker:
         """Take no more queries, answer those under way, and close."""
         loop = asyncio.get_running_loop()
         end = loop.time() + DRAIN
+        while any(map(_pending, self._udp)) and loop.time() < end - DRAIN + BACKLOG:
+            await asyncio.sleep(0)  # what came before the order to stop waits in the socket
         for sock in self._udp:
             loop.remove_reader(sock.fileno())
         while self._engine and self._engine.upstreams.waiting and loop.time() < end:
             await asyncio.sleep(0.02)
         for close in self._closing:
             close()
+
+
+def _policy(settings: Settings) -> Policy | Waiting:
+    """What decides under these settings."""
+    if settings.state in (CLOSED, OPEN):
+        return Waiting(settings.state)
+    return Policy(bundle.load(Path(settings.bundle)), datetime.now(UTC))
+
+
+def _pending(sock: socket.socket) -> bool:
+    """Whether a datagram waits in a socket."""
+    try:
+        sock.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+    except OSError:
+        return False
+    return True
 
 
 async def run(control: socket.socket, udp: Sequence[socket.socket], tcp: Sequence[socket.socket]) -> None:
@@ -110,6 +160,9 @@ async def run(control: socket.socket, udp: Sequence[socket.socket], tcp: Sequenc
 
 async def _follow(worker: Worker, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     while line := await reader.readline():
+        if line == STATUS:
+            writer.write(f"status {json.dumps(worker.status())}\n".encode())
+            continue
         try:
             writer.write(f"ready {await worker.apply(parse(line))}\n".encode())
         except SinkholeError as error:
