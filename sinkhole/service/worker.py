@@ -58,15 +58,19 @@ class Worker:
     async def apply(self, settings: Settings) -> str:
         """Take over new settings; returns the name of the bundle. Raises before anything has changed.
 
-        A bundle is read and checked in a thread: for a large one that takes longer than a query may.
+        A bundle is read and checked in a thread, because that may take longer than a query may wait. Meanwhile nothing
+        looks for cycles, which would stop all threads, and never among what a bundle consists of.
         """
-        policy = await asyncio.to_thread(_policy, settings)
+        gc.disable()
+        try:
+            policy = await asyncio.to_thread(_policy, settings)
+            gc.freeze()
+        finally:
+            gc.enable()
         answers = blocking(settings.mode, settings.ttl)
         if self._engine is None:
             forwarder = Forwarder([Server(*server) for server in settings.servers], settings.timeout)
             self._engine = Engine(policy, forwarder, Cache(), answers)
-            gc.collect()
-            gc.freeze()
             self._closing = [serve_udp(sock, self._engine.handle) for sock in self._udp]
             self._closing += [await serve_tcp(sock, self._engine.handle) for sock in self._tcp]
         else:
@@ -172,6 +176,7 @@ async def _follow(worker: Worker, reader: asyncio.StreamReader, writer: asyncio.
 def main(arguments: Sequence[str]) -> None:
     logging.basicConfig(format="sinkhole: worker: %(message)s", level=logging.INFO)
     _raise_file_limit()
+    sys.setswitchinterval(0.0005)  # seconds that queries wait for the thread that reads a bundle
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupt from the terminal is the supervisor's to pass on
     control, *listening = arguments
     udp, tcp = (list(map(_socket, filter(None, numbers.split(",")))) for numbers in listening)

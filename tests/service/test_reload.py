@@ -230,7 +230,7 @@ def test_before_a_list_was_ever_fetched(site: Site, web: Web, mode: str, state: 
 def test_with_the_network_gone_the_next_start_is_by_the_last_copies(site: Site, web: Web, mode: str) -> None:
     with site.running(feed(web, startup=mode)) as running:
         running.eventually(lambda: addresses(running.ask("ads-1.example.com")) == BLOCKED)
-    web.status = 503
+    web.status = 404
     with site.running(feed(web, startup=mode)) as running:
         if mode == "serve-last":
             assert addresses(running.ask("ads-1.example.com")) == BLOCKED  # at once
@@ -250,7 +250,7 @@ def test_without_feeds_every_mode_is_ready_after_the_first_build(site: Site, mod
 
 
 def test_a_list_that_a_reload_adds_never_closes_what_was_ready(site: Site, web: Web) -> None:
-    web.status = 503
+    web.status = 404
     with site.running({**SETTINGS, "startup": "fail-closed"}) as running:
         running.eventually(lambda: addresses(running.ask("bad.example.com")) == BLOCKED)
         site.run("reload", "-c", site.configure({**running._fixed, **feed(web, startup="fail-closed")}))
