@@ -6,16 +6,22 @@ import json
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from sinkhole.resolver.access import ANYONE, Rules
+from sinkhole.resolver.listener import DEFAULT_LIMITS, Limits
+
 
 class Settings(NamedTuple):
     """``bundle``: directory; ``servers``: (transport, host, port); ``timeout`` in seconds; ``mode``: a mode of
-    ``blocking`` or addresses; ``ttl`` in seconds."""
+    ``blocking`` or addresses; ``ttl`` in seconds; ``tls``: files of the certificate and its key, if any."""
 
     bundle: str
     servers: tuple[tuple[str, str, int], ...]
     timeout: float
     mode: str | tuple[str, ...]
     ttl: int
+    access: Rules = ANYONE
+    limits: Limits = DEFAULT_LIMITS
+    tls: tuple[str, str] | None = None
 
     def line(self) -> bytes:
         return json.dumps(self._asdict()).encode() + b"\n"
@@ -30,4 +36,11 @@ def parse(line: bytes) -> Settings:
         data["timeout"],
         data["mode"] if isinstance(data["mode"], str) else tuple(data["mode"]),
         data["ttl"],
+        Rules(*map(_frozen, data["access"])),
+        Limits(*data["limits"]),
+        _frozen(data["tls"]),
     )
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value

@@ -13,11 +13,11 @@ import socket
 import sys
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import suppress
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from sinkhole import bundle
-from sinkhole.config import Endpoint
 from sinkhole.errors import SinkholeError
 from sinkhole.service.settings import Settings
 from sinkhole.service.sockets import Listening
@@ -41,13 +41,13 @@ class _Worker:
 
     async def start(self, settings: Settings) -> asyncio.StreamReader:
         ours, theirs = socket.socketpair()
-        udp, tcp = ([sock.fileno() for sock in socks] for socks in (self.listening.udp, self.listening.tcp))
+        numbers = [[sock.fileno() for sock in socks] for socks in self.listening]
         with theirs:
             self.process = await asyncio.create_subprocess_exec(
                 sys.executable,
                 *("-m", "sinkhole.service.worker", str(theirs.fileno())),
-                *(",".join(map(str, numbers)) for numbers in (udp, tcp)),
-                pass_fds=[theirs.fileno(), *udp, *tcp],
+                *(",".join(map(str, kind)) for kind in numbers),
+                pass_fds=[theirs.fileno(), *chain(*numbers)],
                 stdin=asyncio.subprocess.DEVNULL,
             )
         if self.writer:
@@ -88,7 +88,7 @@ class Supervisor:
         reload: Callable[[], tuple[Settings, float | None]],
         refresh: Callable[[bool], Awaitable[bool]],
         interval: float | None,
-        ready: Callable[[list[Endpoint]], None],
+        ready: Callable[[Listening], None],
     ) -> None:
         self._workers = [_Worker(number, sockets) for number, sockets in enumerate(listening, 1)]
         self._settings = settings
@@ -132,7 +132,7 @@ class Supervisor:
 
     async def _announce(self) -> None:
         await asyncio.gather(*(worker.ready.wait() for worker in self._workers))
-        self._ready(self._workers[0].listening.endpoints)
+        self._ready(self._workers[0].listening)
 
     async def _keep(self, worker: _Worker) -> None:
         """A worker in its place at all times: one that ends is replaced, on the same sockets."""

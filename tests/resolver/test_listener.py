@@ -30,8 +30,8 @@ def framed(*packets: bytes) -> bytes:
     return b"".join(len(packet).to_bytes(2) + packet for packet in packets)
 
 
-def connect(resolver: Running, timeout: float = 5.0) -> socket.socket:
-    return socket.create_connection((LOCAL, resolver.port), timeout)
+def connect(resolver: Running, timeout: float = 5.0, source: str = LOCAL) -> socket.socket:
+    return socket.create_connection((LOCAL, resolver.port), timeout, (source, 0))
 
 
 def read(sock: socket.socket) -> bytes:
@@ -197,23 +197,21 @@ def test_a_connection_that_waits_for_an_answer_is_not_idle() -> None:
 
 
 def test_item_20_connections_are_capped_per_client() -> None:
-    """HOSTILE 3.1 item 20: the newest goes; the others still work, and places become free again."""
-    with serving(limits=Limits(per_client=3)) as resolver:
+    """One too many of one client: its own that is idle longest makes room, and others keep theirs."""
+    with serving(limits=Limits(per_client=3)) as resolver, connect(resolver, source="127.0.0.2") as other:
         clients = [connect(resolver) for _ in range(3)]
-        with connect(resolver) as fourth:
-            assert not read(fourth)
         for client in clients:
             client.sendall(framed(wire()))
             assert read(client)
-            client.close()
-        deadline = time.monotonic() + 2
-        while time.monotonic() < deadline:
-            with connect(resolver) as client:
+        with connect(resolver) as fourth:
+            fourth.sendall(framed(wire()))
+            assert read(fourth)
+            assert not read(clients[0])
+            for client in (*clients[1:], other):
                 client.sendall(framed(wire()))
-                if read(client):
-                    break
-        else:
-            pytest.fail("no place became free")
+                assert read(client)
+        for client in clients:
+            client.close()
 
 
 def test_item_20_connections_are_capped_in_total() -> None:

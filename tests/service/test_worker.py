@@ -70,15 +70,16 @@ def child() -> Iterator[Child]:
     ours, theirs = socket.socketpair()
     ours.settimeout(20)
     (listening,) = listen([Endpoint("127.0.0.1", 0)], 1)
+    (endpoint,) = listening.endpoints
     numbers = [sock.fileno() for sock in (theirs, listening.udp[0], listening.tcp[0])]
     process = subprocess.Popen(
-        [sys.executable, "-m", "sinkhole.service.worker", *map(str, numbers)],
+        [sys.executable, "-m", "sinkhole.service.worker", *map(str, numbers), ""],
         pass_fds=numbers,
         stdin=subprocess.DEVNULL,
     )
     for sock in (theirs, listening.udp[0], listening.tcp[0]):
         sock.close()
-    running = Child(process, ours, listening.endpoints[0])
+    running = Child(process, ours, endpoint)
     yield running
     running.hang_up()
     process.kill()
