@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import textwrap
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from pathlib import Path
 from types import NoneType
 from typing import Annotated, Any, Literal, NamedTuple, get_args
@@ -41,6 +41,9 @@ from sinkhole.document import Document, read_file, unknown, validate
 from sinkhole.errors import ConfigError, Problem
 from sinkhole.formats import FORMATS
 from sinkhole.resolver.access import PRIVATE
+
+#: Where a value stands: ``("access", "allow", 0)``.
+KeyPath = tuple[str | int, ...]
 
 MODES = ("null-ip", "nxdomain", "nodata", "refused")
 _SCHEMES = ("udp", "tcp")
@@ -347,16 +350,18 @@ class Config(Model):
         """The file and line of ``path``, such as ``("block", 0)``; line 0 and no file when there is no file."""
         return (self._document.file, self._document.where(path)[0]) if self._document else ("", 0)
 
-    def clients(self) -> dict[tuple[str | int, ...], IPv4Network | IPv6Network] | None:
-        """The networks that may ask, by the path of the key that says so (empty: the default); None for everybody."""
+    def clients(self) -> dict[KeyPath, Network] | None:
+        """The networks that may ask, by the path of what says so; None for everybody."""
         if self.access.open:
             return None
+        stated: dict[KeyPath, tuple[Network, ...]] = {("access", "proxies"): self.access.proxies}
         if self.access.allow:
-            return {("access", "allow", number): network for number, network in enumerate(self.access.allow)}
-        return {("default", number): ip_network(network) for number, network in enumerate(PRIVATE)} | {
-            ("groups", id, "clients", number): network
-            for id, group in self.groups.items()
-            for number, network in enumerate(group.clients)
+            stated["access", "allow"] = self.access.allow
+        else:
+            stated["default",] = tuple(map(ip_network, PRIVATE))
+            stated |= {("groups", id, "clients"): group.clients for id, group in self.groups.items()}
+        return {
+            (*path, number): network for path, networks in stated.items() for number, network in enumerate(networks)
         }
 
     def all_lists(self, catalogue: Catalogue) -> dict[str, ListSpec]:
@@ -382,14 +387,14 @@ def load(path: Path | None, catalogue: Catalogue) -> Config:
     return config
 
 
-def _conflicts(config: Config) -> Iterator[tuple[tuple[str | int, ...], str]]:
+def _conflicts(config: Config) -> Iterator[tuple[KeyPath, str]]:
     """(path, what is wrong) of values that are right by themselves."""
     if config.listen.dot and not config.tls:
         yield ("listen", "dot"), "DNS over TLS takes a certificate; set tls.cert and tls.key"
     yield from open_to_all(config, (*config.listen.dns, *config.listen.dot))
 
 
-def open_to_all(config: Config, endpoints: Iterable[Endpoint]) -> Iterator[tuple[tuple[str | int, ...], str]]:
+def open_to_all(config: Config, endpoints: Iterable[Endpoint]) -> Iterator[tuple[KeyPath, str]]:
     """(path, what is wrong) of networks so large that with ``endpoints`` that the world may reach this would be an open
     resolver, without being called one."""
     private = [*map(ip_network, PRIVATE)]
