@@ -19,6 +19,8 @@ from sinkhole.errors import ListenError
 
 #: Octets of queries that wait in the kernel; what the system allows may be less (net.core.rmem_max).
 _RECEIVE_BUFFER = 4 << 20
+#: Connections that wait for a worker; net.core.somaxconn may allow less.
+_BACKLOG = 4096
 _PORT_TRIES = 20
 _KINDS = (socket.SOCK_DGRAM, socket.SOCK_STREAM, socket.SOCK_STREAM)  # of the fields of Listening
 _FIRST = 3  # the number of the first socket of systemd: SD_LISTEN_FDS_START
@@ -156,7 +158,7 @@ def _open(endpoint: Endpoint, kind: socket.SocketKind, shared: bool) -> socket.s
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         sock.bind(endpoint)
         if shared and kind == socket.SOCK_STREAM:
-            sock.listen(256)
+            sock.listen(_BACKLOG)
     except OSError:
         sock.close()
         raise

@@ -16,6 +16,7 @@ import ssl
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable
 from functools import partial
+from itertools import islice
 from typing import Any, NamedTuple, cast
 
 from sinkhole.resolver.engine import Handle, Peer, Private
@@ -25,8 +26,8 @@ from sinkhole.resolver.message import MAX_QUERY
 log = logging.getLogger(__name__)
 
 _BATCH = 64  # queries handled before other sockets get their turn
-_ACCEPTED = 16  # connections accepted before other sockets get their turn
-_BACKLOG = 256
+_ACCEPTED = 8  # connections accepted before other sockets get their turn
+_BACKLOG = 4096  # connections that wait for that; the kernel gives what net.core.somaxconn allows
 #: What accept(2) says when the system has no room for a connection; seconds until it is asked again, and between two
 #: lines about it in the log.
 _NO_ROOM = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
@@ -112,13 +113,13 @@ class _Served:
             sock.close()
 
     def _rest(self, error: OSError) -> None:
-        """There is no descriptor for a connection that waits: free one, and do not spin until somebody frees more."""
+        """There is no descriptor for a connection that waits: free some, and do not spin until they are."""
         now = self.loop.time()
         if now >= self._quiet_until:
             self._quiet_until = now + _QUIET
             log.warning("%d connections open, and no more are possible: %s", len(self.connections), error.strerror)
-        if self.connections:
-            next(iter(self.connections)).abort()
+        for connection in list(islice(self.connections, _ACCEPTED)):
+            connection.abort()
         self.loop.remove_reader(self._sock.fileno())
         self._pause = self.loop.call_later(_PAUSE, self.loop.add_reader, self._sock.fileno(), self.accept)
 
