@@ -106,8 +106,9 @@ def serving(
 
 def _sockets(host: str) -> tuple[socket.socket, socket.socket]:
     """A TCP and a UDP socket on one free port."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     while True:
-        tcp, udp = socket.socket(), socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        tcp, udp = socket.socket(family), socket.socket(family, socket.SOCK_DGRAM)
         tcp.bind((host, 0))
         try:
             udp.bind((host, tcp.getsockname()[1]))

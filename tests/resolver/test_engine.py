@@ -387,6 +387,15 @@ def test_who_may_not_ask_hears_nothing_where_so_configured() -> None:
     assert target.counters.dropped == 4
 
 
+@pytest.mark.parametrize("client", ["224.0.0.251", "255.255.255.255", "0.0.0.0", "ff02::fb", "::"])
+def test_item_13_an_address_that_no_client_has_is_not_answered(client: str) -> None:
+    """Multicast, broadcast, none: whoever may ask."""
+    target, told = engine()
+    assert of(target, wire("blocked.test"), client) is None
+    assert of(target, wire(), client) is None
+    assert not told.asked
+
+
 def test_other_rules_hold_at_once_for_addresses_that_are_known() -> None:
     target, _ = engine()
     assert of(target, wire("blocked.test"), "198.51.100.1")
