@@ -56,7 +56,11 @@ def resolver(server: ssl.SSLContext) -> Iterator[Running]:
 
 def connect(resolver: Running, trusting: ssl.SSLContext, name: str = NAME, timeout: float = 5.0) -> ssl.SSLSocket:
     sock = socket.create_connection((LOCAL, resolver.port), timeout)
-    return trusting.wrap_socket(sock, server_hostname=name)
+    try:
+        return trusting.wrap_socket(sock, server_hostname=name)
+    except BaseException:
+        sock.close()
+        raise
 
 
 def ask(resolver: Running, trusting: ssl.SSLContext, name: str = "x.blocked.test", **query: Any) -> dns.message.Message:
