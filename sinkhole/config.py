@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import os
 import textwrap
-from collections.abc import Collection, Iterator, Mapping
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from pathlib import Path
 from types import NoneType
 from typing import Annotated, Any, Literal, NamedTuple, get_args
 
 import yaml
-from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, StrictInt
+from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, StrictBool, StrictInt
 from pydantic.fields import FieldInfo
 from pydantic.json_schema import GenerateJsonSchema
 
@@ -40,10 +40,16 @@ from sinkhole.catalogue.model import (
 from sinkhole.document import Document, read_file, unknown, validate
 from sinkhole.errors import ConfigError, Problem
 from sinkhole.formats import FORMATS
+from sinkhole.resolver.access import PRIVATE
+
+#: Where a value stands: ``("access", "allow", 0)``.
+KeyPath = tuple[str | int, ...]
 
 MODES = ("null-ip", "nxdomain", "nodata", "refused")
 STARTUPS = ("serve-last", "fail-closed", "open")
 _SCHEMES = ("udp", "tcp")
+#: Bits of the largest networks that any one organisation has, by IP version.
+_WIDEST = {4: 8, 6: 16}
 
 
 class Endpoint(NamedTuple):
@@ -135,6 +141,7 @@ def _not_all(groups: dict[str, Group]) -> dict[str, Group]:
     return groups
 
 
+Connections = Annotated[StrictInt, Field(ge=1, le=100_000)]
 Mode = Annotated[
     Literal["null-ip", "nxdomain", "nodata", "refused"] | tuple[IPv4Address | IPv6Address, ...],
     BeforeValidator(_as_mode),
@@ -152,6 +159,68 @@ class Listen(Model):
         (Endpoint("127.0.0.1", 5353), Endpoint("::1", 5353)),
         min_length=1,
         description="Addresses with ports for DNS over UDP and TCP.",
+    )
+    dot: tuple[Annotated[Endpoint, Text(parse_endpoint)], ...] = Field(
+        (),
+        description="Addresses with ports for DNS over TLS, usually port 853; takes `tls`.",
+        examples=[["0.0.0.0:853", "[::]:853"]],
+    )
+    connections: Connections = Field(
+        1000, description="How many connections each worker keeps open, over TCP and over TLS each."
+    )
+    connections_per_client: Connections = Field(100, description="How many of them one address may have.")
+    idle_timeout: Annotated[Duration, Text(_parse_timeout, what="a duration such as 10s")] = Field(
+        Duration(10), description="How long a connection may do nothing, as in `10s`; at most a minute."
+    )
+
+
+class Tls(Model):
+    """What encrypted listeners prove themselves with."""
+
+    cert: LocalPath = Field(description="The certificate and its intermediate ones, in PEM.")
+    key: LocalPath = Field(description="Its private key in PEM, without a password.")
+
+
+class Access(Model):
+    """Who may ask."""
+
+    allow: tuple[Network, ...] = Field(
+        (),
+        min_length=1,
+        description="Networks whose clients may ask. Default: loopback, private (10.0.0.0/8, 172.16.0.0/12, "
+        "192.168.0.0/16, 100.64.0.0/10, fc00::/7) and link-local ones, and those of `groups`.",
+        examples=[["127.0.0.0/8", "::1", "192.0.2.0/24", "2001:db8::/48"]],
+    )
+    open: StrictBool = Field(
+        False, description="Whether everybody may ask. Open resolvers are used to attack others; know why you run one."
+    )
+    denied: Annotated[Literal["refuse", "drop"], one_of("refuse", "drop")] = Field(
+        "refuse", description="What the others get: `refuse` is REFUSED with EDE 18, `drop` is nothing at all."
+    )
+    proxies: tuple[Network, ...] = Field(
+        (),
+        description="Forwarders that are believed when they name their client (EDNS Client Subnet). They may ask, "
+        "without limit. From all others that option is ignored, and it is never passed on.",
+        examples=[["192.0.2.1"]],
+    )
+
+
+class RateLimit(Model):
+    """How many queries over UDP."""
+
+    queries: Annotated[StrictInt, Field(ge=0, le=1_000_000)] = Field(
+        1000,
+        description="Queries a second over UDP from one network, in each worker; 0 is no limit. The rest is dropped.",
+    )
+    ipv4_prefix: Annotated[StrictInt, Field(ge=8, le=32)] = Field(24, description="Bits of an IPv4 network.")
+    ipv6_prefix: Annotated[StrictInt, Field(ge=16, le=128)] = Field(56, description="Bits of an IPv6 network.")
+    truncate: Annotated[StrictInt, Field(ge=0, le=1000)] = Field(
+        0,
+        description="Of the queries beyond the limit every so many-th gets an empty answer that sends real clients to "
+        "TCP; 0 is none.",
+    )
+    exempt: tuple[Network, ...] = Field(
+        (ip_network("127.0.0.0/8"), ip_network("::1")), description="Networks without a limit."
     )
 
 
@@ -234,6 +303,13 @@ class Config(Model):
         "SERVFAIL while there is none), `fail-closed` (SERVFAIL), or `open` (everything is forwarded).",
     )
     listen: Listen = Field(Listen(), description="Where queries are taken.")
+    tls: Tls | None = Field(
+        None,
+        description="What encrypted listeners prove themselves with.",
+        examples=[{"cert": "/etc/sinkhole/fullchain.pem", "key": "/etc/sinkhole/privkey.pem"}],
+    )
+    access: Access = Field(Access(), description="Who may ask.")
+    rate_limit: RateLimit = Field(RateLimit(), description="How many queries over UDP.")
     upstream: Upstream = Field(Upstream(), description="Who answers what is not blocked.")
     blocking: Blocking = Field(Blocking(), description="What a blocked name is answered with.")
     groups: Annotated[dict[Id, Group], AfterValidator(_not_all)] = Field(
@@ -280,6 +356,20 @@ class Config(Model):
         """The file and line of ``path``, such as ``("block", 0)``; line 0 and no file when there is no file."""
         return (self._document.file, self._document.where(path)[0]) if self._document else ("", 0)
 
+    def clients(self) -> dict[KeyPath, Network] | None:
+        """The networks that may ask, by the path of what says so; None for everybody."""
+        if self.access.open:
+            return None
+        stated: dict[KeyPath, tuple[Network, ...]] = {("access", "proxies"): self.access.proxies}
+        if self.access.allow:
+            stated["access", "allow"] = self.access.allow
+        else:
+            stated["default",] = tuple(map(ip_network, PRIVATE))
+            stated |= {("groups", id, "clients"): group.clients for id, group in self.groups.items()}
+        return {
+            (*path, number): network for path, networks in stated.items() for number, network in enumerate(networks)
+        }
+
     def all_lists(self, catalogue: Catalogue) -> dict[str, ListSpec]:
         """The lists that exist, by id: the catalogue's, with the operator's own in place of those of the same id."""
         return {**catalogue.lists, **self.lists}
@@ -298,7 +388,34 @@ def load(path: Path | None, catalogue: Catalogue) -> Config:
         update["policy"] = catalogue.policy
     config = config.model_copy(update=update)
     config._document = document if path else None
+    if conflicts := [document.problem(*conflict) for conflict in _conflicts(config)]:
+        raise ConfigError(conflicts)
     return config
+
+
+def _conflicts(config: Config) -> Iterator[tuple[KeyPath, str]]:
+    """(path, what is wrong) of values that are right by themselves."""
+    if config.listen.dot and not config.tls:
+        yield ("listen", "dot"), "DNS over TLS takes a certificate; set tls.cert and tls.key"
+    yield from open_to_all(config, (*config.listen.dns, *config.listen.dot))
+
+
+def open_to_all(config: Config, endpoints: Iterable[Endpoint]) -> Iterator[tuple[KeyPath, str]]:
+    """(path, what is wrong) of networks so large that with ``endpoints`` that the world may reach this would be an open
+    resolver, without being called one."""
+    private = [*map(ip_network, PRIVATE)]
+    public = next(
+        (at for at in endpoints if not any(ip_address(at.host.partition("%")[0]) in net for net in private)), None
+    )
+    for path, network in (config.clients() or {}).items():
+        if public and network.prefixlen < _WIDEST[network.version] and network not in private:
+            yield (
+                path,
+                (
+                    f"{network} and the address {public} make an open resolver; name the networks of your clients, "
+                    "or set access.open: true"
+                ),
+            )
 
 
 def _known(data: Mapping[str, Any], directory: Path, catalogue: Catalogue) -> Known:
@@ -385,7 +502,7 @@ def _blocks(model: type[Model], values: Model, indent: str) -> Iterator[str]:
             for inner in _entry_fields(info)
             if inner.alias != "id"
         )
-        hidden = info.default_factory is not None or dump[key] == []
+        hidden = info.default_factory is not None or dump[key] in ([], None)
         shown = info.examples[0] if info.examples else dump[key]
         flow = None if isinstance(shown, (dict, list)) else False
         lines = yaml.safe_dump({key: shown}, default_flow_style=flow, sort_keys=False, width=1000).splitlines()

@@ -18,6 +18,7 @@ from sinkhole.config import Config, Endpoint, Server, commented_example, parse_e
 from sinkhole.errors import ConfigError
 from sinkhole.formats import FORMATS
 from sinkhole.policy.verdict import Action
+from sinkhole.resolver.access import PRIVATE
 from sinkhole.rules import Scope
 
 HERE = Path(__file__).parent
@@ -294,3 +295,27 @@ def test_every_example_in_the_documentation_is_valid(load: Load) -> None:
     assert len(examples) > 2
     for example in examples:
         load(example)
+
+
+def test_private_networks_and_those_of_groups_may_ask_unless_others_are_named(load: Load) -> None:
+    groups = "groups: {lab: {clients: [192.0.2.0/24]}}\n"
+    default = load(groups).clients()
+    assert default
+    assert set(map(str, default.values())) == {*PRIVATE, "192.0.2.0/24"}
+    named = load(groups + "access: {allow: [198.51.100.0/24], proxies: [10.0.0.1]}").clients()
+    assert named
+    assert set(map(str, named.values())) == {"198.51.100.0/24", "10.0.0.1/32"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'listen: {dns: ["0.0.0.0:53"]}',
+        'listen: {dns: ["0.0.0.0:53"]}\naccess: {allow: [8.0.0.0/8, "2001::/16"]}',
+        'listen: {dns: ["10.0.0.1:53", "[fe80::1]:53", "127.0.0.1:0"]}\naccess: {allow: [0.0.0.0/0]}',
+        'listen: {dns: ["0.0.0.0:53"]}\naccess: {allow: [0.0.0.0/0], open: true}',
+        'listen: {dns: ["0.0.0.0:53"]}\naccess: {open: true}',
+    ],
+)
+def test_what_is_no_open_resolver_or_says_that_it_is_one(load: Load, text: str) -> None:
+    assert (load(text).clients() is None) == ("open" in text)

@@ -69,7 +69,7 @@ def running(log: IO[bytes] | None = None) -> Iterator[Child]:
     (listening,) = listen([Endpoint("127.0.0.1", 0)], 1)
     numbers = [sock.fileno() for sock in (theirs, listening.udp[0], listening.tcp[0])]
     process = subprocess.Popen(
-        [sys.executable, "-m", "sinkhole.service.worker", *map(str, numbers)],
+        [sys.executable, "-m", "sinkhole.service.worker", *map(str, numbers), ""],
         pass_fds=numbers,
         stdin=subprocess.DEVNULL,
         stderr=log,

@@ -8,7 +8,7 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +18,16 @@ from sinkhole import __version__, bundle
 from sinkhole.cli import context
 from sinkhole.cli.building import STALE, age
 from sinkhole.compiler import build, history
-from sinkhole.config import Config, Endpoint, system_resolvers
-from sinkhole.errors import BundleError, FeedError, SinkholeError
+from sinkhole.config import Config, open_to_all, system_resolvers
+from sinkhole.errors import BundleError, FeedError, ListenError, SinkholeError
 from sinkhole.feeds.fetch import shown
 from sinkhole.files import Lock
+from sinkhole.resolver.access import Rules
+from sinkhole.resolver.listener import Limits
+from sinkhole.resolver.listener.tls import context as tls_context
 from sinkhole.service import control, startup
 from sinkhole.service.settings import Settings
-from sinkhole.service.sockets import listen
+from sinkhole.service.sockets import Listening, inherited, listen
 from sinkhole.service.supervisor import Built, Configured, Supervisor
 
 #: Exit codes of a build that leaves a bundle: everything fresh, some feed stale, some source refused.
@@ -54,9 +57,7 @@ def serve(config: context.ConfigOption = None) -> None:
     state = ctx.config.state_dir
     with Lock(state / "serve.lock"):
         found, fresh = _begin(ctx)
-        sockets = listen(
-            ctx.config.listen.dns, ctx.config.workers, optional="dns" not in ctx.config.listen.model_fields_set
-        )
+        sockets = _sockets(ctx.config)
         supervisor = Supervisor(
             sockets,
             _configured(ctx, ctx.config),
@@ -72,6 +73,20 @@ def serve(config: context.ConfigOption = None) -> None:
             asyncio.run(supervisor.run())
         finally:
             (state / control.NAME).unlink(missing_ok=True)
+
+
+def _sockets(config: Config) -> Sequence[Listening]:
+    """Those that systemd opened, if any, in place of all that the configuration says; for each worker."""
+    if found := inherited(os.environ, config.workers):
+        endpoints = [*found[0].endpoints, *found[0].encrypted]
+        logging.info("systemd listens on %s; listen.dns and listen.dot do not count", ", ".join(map(str, endpoints)))
+        if found[0].dot and not config.tls:
+            raise ListenError("systemd listens for DNS over TLS, which takes a certificate; set tls.cert and tls.key")
+        for path, why in open_to_all(config, endpoints):
+            raise ListenError(f"{'.'.join(map(str, path))}: {why}")
+        return found
+    optional = "dns" not in config.listen.model_fields_set
+    return listen(config.listen.dns, config.workers, dot=config.listen.dot, optional=optional)
 
 
 def reload(config: context.ConfigOption = None) -> None:
@@ -216,7 +231,36 @@ def _settings(config: Config) -> Settings:
         float(config.upstream.timeout),
         mode if isinstance(mode, str) else tuple(map(str, mode)),
         config.blocking.ttl,
+        access=_access(config),
+        limits=_limits(config),
+        tls=_tls(config),
     )
+
+
+def _access(config: Config) -> Rules:
+    access, limit, clients = config.access, config.rate_limit, config.clients()
+    return Rules(
+        allow=None if clients is None else tuple(map(str, clients.values())),
+        silent=access.denied == "drop",
+        rate=limit.queries,
+        prefixes=(limit.ipv4_prefix, limit.ipv6_prefix),
+        exempt=tuple(map(str, limit.exempt)),
+        truncate=limit.truncate,
+        proxies=tuple(map(str, access.proxies)),
+    )
+
+
+def _limits(config: Config) -> Limits:
+    found = config.listen
+    return Limits(found.connections, found.connections_per_client, idle=float(found.idle_timeout))
+
+
+def _tls(config: Config) -> tuple[str, str] | None:
+    """The files, which the workers read; what is wrong with them is said here."""
+    if not config.tls:
+        return None
+    tls_context(config.tls.cert, config.tls.key)
+    return str(config.tls.cert), str(config.tls.key)
 
 
 def _interval(ctx: context.Context) -> float | None:
@@ -252,10 +296,15 @@ async def _build(config: Path | None, offline: bool) -> Built:
     return Built(code in _BUILT, code, text.removeprefix("sinkhole: "))
 
 
-def _announce(endpoints: list[Endpoint]) -> None:
-    first = endpoints[0]
+def _announce(listening: Listening) -> None:
+    endpoints, encrypted = listening.endpoints, listening.encrypted
+    over_tls = f"; over TLS on {', '.join(map(str, encrypted))}" if encrypted else ""
     print(
-        f"sinkhole {__version__} answers on {', '.join(map(str, endpoints))}; "
-        f"try: dig @{first.host} -p {first.port} chat.deepseek.com",
+        f"sinkhole {__version__} answers on {', '.join(map(str, endpoints))}{over_tls}; try: {_try(listening)}",
         flush=True,
     )
+
+
+def _try(listening: Listening) -> str:
+    first, *_ = listening.endpoints or listening.encrypted
+    return f"dig @{first.host} -p {first.port} {'' if listening.endpoints else '+tls '}chat.deepseek.com"

@@ -28,7 +28,9 @@ from sinkhole.resolver.message import (
     NOERROR,
     NXDOMAIN,
     OPT,
+    PADDING,
     QR,
+    QUESTION,
     RA,
     RD,
     RECORD,
@@ -45,7 +47,9 @@ from sinkhole.resolver.message import (
 #: The largest message over TCP, and over UDP to a client without EDNS (RFC 1035 4.2).
 MAX_TCP, MAX_PLAIN = 65_535, 512
 #: EDE codes that the resolver gives by itself (RFC 8914 4); a verdict brings its own.
-FORGED, NOT_READY, NO_REACHABLE_AUTHORITY, NETWORK_ERROR = 4, 14, 22, 23
+FORGED, NOT_READY, PROHIBITED, NO_REACHABLE_AUTHORITY, NETWORK_ERROR = 4, 14, 18, 22, 23
+#: Padded answers come in multiples of so many octets (RFC 8467 4.1).
+PADDED = 468
 
 _OPCODE = 0x7800
 _OWNER = struct.pack("!H", 0xC000 | HEADER.size)
@@ -142,8 +146,23 @@ def pack(query: Query, response: Response, *, tcp: bool = False, age: int = 0) -
         flags |= TC
     if age and records:
         records = _aged(records, response.ttls, age)
+    if query.padded:
+        size = HEADER.size + len(query.question) + len(records) + len(opt) + _OPTION.size
+        if (fill := -size % PADDED) <= MAX_TCP - size:
+            opt = _opt(query, rcode, options + _OPTION.pack(PADDING, fill) + bytes(fill))
     header = HEADER.pack(query.id, flags, bool(query.question), answers, authorities, extras + bool(opt))
     return header + query.question + records + opt
+
+
+def brief(reply: bytes) -> bytes:
+    """A reply without any of its records; when it had some to tell, TC says so."""
+    ident, flags, questions, answers, authorities, _ = HEADER.unpack_from(reply)
+    end = HEADER.size
+    if questions:
+        while size := reply[end]:
+            end += size + 1
+        end += 1 + QUESTION.size
+    return HEADER.pack(ident, flags | bool(answers or authorities) * TC, questions, 0, 0, 0) + reply[HEADER.size : end]
 
 
 def _opt(query: Query, rcode: int, options: bytes) -> bytes:
@@ -166,3 +185,4 @@ def _aged(records: bytes, ttls: tuple[int, ...], age: int) -> bytes:
 
 
 _TTL = struct.Struct("!I")
+_OPTION = struct.Struct("!HH")

@@ -11,12 +11,13 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from sinkhole.names import present, wire_key
 from sinkhole.policy.verdict import Action, Verdict
 from sinkhole.resolver import local
-from sinkhole.resolver.answer import MAX_PLAIN, MODES, Blocking, blocked, minimal_any, pack
+from sinkhole.resolver.access import DENIED, IGNORED, PROXY, WELCOME, Access, Bucket, behind
+from sinkhole.resolver.answer import MAX_PLAIN, MODES, PROHIBITED, Blocking, blocked, ede, minimal_any, pack
 from sinkhole.resolver.cache import Cache
 from sinkhole.resolver.message import (
     ANY,
@@ -24,6 +25,7 @@ from sinkhole.resolver.message import (
     HEADER,
     NOERROR,
     RD,
+    REFUSED,
     SERVFAIL,
     TC,
     YXDOMAIN,
@@ -38,12 +40,27 @@ log = logging.getLogger(__name__)
 #: What a verdict may say of the answer that :func:`~sinkhole.resolver.answer.blocked` knows.
 _ORDINARY = frozenset({None, *MODES})
 
-#: How many answers are kept prepared: about 300 octets each.
-MAX_PREPARED = 20_000
+#: How many answers are kept prepared, about 300 octets each, and how many addresses.
+MAX_PREPARED, MAX_ASKERS = 20_000, 100_000
+_NOT_ALLOWED = Response(REFUSED, options=ede(PROHIBITED))
 
 #: An asker: what ``recvfrom`` gives, with the address first.
 Peer = tuple[Any, ...]
 Send = Callable[[bytes, Peer], object]
+
+
+class Private(NamedTuple):
+    """An asker over an encrypted connection, and the name that it called us by (SNI), lower-cased; empty without."""
+
+    host: str
+    port: int
+    name: str
+
+
+class Handle(Protocol):
+    """:meth:`Engine.handle`."""
+
+    def __call__(self, packet: bytes, peer: Peer, send: Send, tcp: bool = False) -> bool: ...
 
 
 class Policy(Protocol):
@@ -66,6 +83,8 @@ class Counters:
     cached: int = 0
     forwarded: int = 0
     refused: int = 0
+    denied: int = 0
+    limited: int = 0
     dropped: int = 0
     errors: int = 0
 
@@ -80,7 +99,9 @@ class Engine:
         cache: Cache,
         blocking: Blocking,
         clock: Callable[[], float] = time.monotonic,
+        access: Access | None = None,
     ) -> None:
+        self._access = access or Access()
         self.policy = policy
         self.upstreams = upstreams
         self.cache = cache
@@ -99,8 +120,23 @@ class Engine:
     @policy.setter
     def policy(self, policy: Policy) -> None:
         self._policy = policy
+        self._askers: dict[str, tuple[int, Bucket]] = {}
         self._prepared: dict[tuple[int, bytes], _Prepared] = {}
         self._shared: dict[_Prepared, _Prepared] = {}
+
+    @property
+    def access(self) -> Access:
+        """Who may ask, and how often."""
+        return self._access
+
+    @access.setter
+    def access(self, access: Access) -> None:
+        self._access = access
+        self._askers = {}
+
+    def hears(self, client: str) -> bool:
+        """Whether a query from an address gets any answer, be it that it may not ask."""
+        return (self._askers.get(client) or self._meet(client))[0] != IGNORED
 
     def handle(self, packet: bytes, peer: Peer, send: Send, tcp: bool = False) -> bool:
         """Answer one packet by ``send(reply, peer)``, now or later; False when there will be no answer.
@@ -111,9 +147,16 @@ class Engine:
         counters.queries += 1
         query = None
         try:
+            # Who asks: a profile, or a negative standing; and how many queries there are left for that network. TCP has
+            # bounds of its own, and its clients are who they say they are.
+            profile, bucket = self._askers.get(peer[0]) or self._meet(peer[0])
+            if not tcp:
+                bucket[0] -= 1
+                if bucket[0] < 0 and not self._access.refill(bucket):
+                    return self._limit(packet, peer, send)
+
             # A name that was blocked before costs one look-up. The key is the packet but for its id, with the name in
             # lower case: up to the first zero octet that is only the name, lengths being under 64 and so no letters.
-            profile = self._policy.profile(peer[0])
             end = packet.find(0, HEADER.size)
             key = profile, packet[2:12] + packet[12:end].lower() + packet[end:]
             if prepared := self._prepared.get(key):
@@ -122,14 +165,21 @@ class Engine:
                 counters.blocked += 1
                 return True
 
-            # Header and shape: what is malformed, or not for a resolver, reaches nothing below.
-            query = read_query(packet)
-            if query is None:
+            # Header and shape: what is malformed, not for a resolver, or not from a client, reaches nothing below.
+            query = read_query(packet, isinstance(peer, Private))
+            if query and profile == PROXY:
+                profile = self._behind(peer[0], query.subnet)
+                key = profile, key[1]
+            if query is None or profile == IGNORED:
                 counters.dropped += 1
                 return False
             if query.rcode:
                 counters.refused += 1
                 send(pack(query, Response(query.rcode), tcp=tcp), peer)
+                return True
+            if profile == DENIED:
+                counters.denied += 1
+                send(pack(query, _NOT_ALLOWED, tcp=tcp), peer)
                 return True
 
             # Policy before the cache: what is remembered is what upstreams said, and that is the same for everyone.
@@ -154,6 +204,35 @@ class Engine:
             self._resolve(query, partial(self._reply, query, peer, send, tcp))
         except Exception:  # noqa: BLE001 - whatever one packet brings about, the next ones are answered
             return self._fault(query, peer, send)
+        return True
+
+    def _meet(self, client: str) -> tuple[int, Bucket]:
+        """(profile or standing, bucket) of an address that was not met under this policy."""
+        standing, bucket = self._access.meet(client)
+        if len(self._askers) >= MAX_ASKERS:
+            self._askers.clear()
+        asker = self._policy.profile(client) if standing == WELCOME else standing, bucket
+        self._askers[client] = asker
+        return asker
+
+    def _behind(self, proxy: str, subnet: bytes) -> int:
+        """The profile or standing of the client that a proxy asks for; without one it asks for itself."""
+        if client := behind(subnet):
+            asker, _ = self._askers.get(client) or self._meet(client)
+            if asker != PROXY:
+                return asker
+        return self._policy.profile(proxy)
+
+    def _limit(self, packet: bytes, peer: Peer, send: Send) -> bool:
+        """A query over its network's limit: no answer, or one now and then that sends a real client to TCP."""
+        self.counters.limited += 1
+        every = self._access.rules.truncate
+        if not every or self.counters.limited % every:
+            return False
+        query = read_query(packet)
+        if query is None or query.rcode:
+            return False
+        send(pack(query, Response(NOERROR, truncated=True)), peer)
         return True
 
     def _by_rule(self, query: Query, verdict: Verdict, peer: Peer, send: Send, tcp: bool) -> bool | None:

@@ -23,12 +23,14 @@ NOERROR, FORMERR, SERVFAIL, NXDOMAIN, NOTIMP, REFUSED, YXDOMAIN, NOTAUTH, BADVER
 A, NS, CNAME, SOA, PTR, HINFO, MX, AAAA, SRV, DNAME, OPT = 1, 2, 5, 6, 12, 13, 15, 28, 33, 39, 41
 TSIG, ANY = 250, 255
 IN = 1
-EDE = 15
+ECS, PADDING, EDE = 8, 12, 15
 DO = 0x8000
 NOTIFY = 4
 
 #: Octets of an OPT record without options: the only form whose answer may be prepared ahead.
 BARE_OPT = 11
+#: Octets of a query that are read. Nothing honest comes near.
+MAX_QUERY = 4096
 #: The largest message that is surely not fragmented (DNS flag day 2020): what is advertised and sent over UDP.
 UDP_SIZE = 1232
 #: Records of one upstream answer; 65,535 octets hold 4,095 addresses, and nothing honest comes near a quarter of that.
@@ -63,7 +65,8 @@ class Query(NamedTuple):
     """A query. ``rcode`` other than NOERROR is the answer: nothing else may be done for it.
 
     ``question`` is as sent and ``name`` is its wire name lower-cased; both are empty when the packet could not be read.
-    ``edns`` is the client's UDP size, at least 512, or 0 without OPT.
+    ``edns`` is the client's UDP size, at least 512, or 0 without OPT. ``padded`` says that the answer is to be padded
+    (RFC 7830), ``subnet`` is the data of the ECS option (RFC 7871), which anybody may write.
     """
 
     id: int
@@ -74,6 +77,8 @@ class Query(NamedTuple):
     qtype: int = 0
     edns: int = 0
     do: bool = False
+    padded: bool = False
+    subnet: bytes = b""
 
     @property
     def key(self) -> bytes:
@@ -103,8 +108,11 @@ class BadResponse(ValueError):
     """A packet that is not the answer to the query, or that is malformed; ``str()`` says why."""
 
 
-def read_query(packet: bytes) -> Query | None:
-    """Read a client's packet: ``None`` to drop it, or a :class:`Query`, refused by its ``rcode`` or good."""
+def read_query(packet: bytes, encrypted: bool = False) -> Query | None:
+    """Read a client's packet: ``None`` to drop it, or a :class:`Query`, refused by its ``rcode`` or good.
+
+    Only who asks ``encrypted`` gets padding (RFC 7830 6).
+    """
     if len(packet) < HEADER.size:
         return None
     ident, flags, questions, answers, authorities, extras = HEADER.unpack_from(packet)
@@ -128,18 +136,22 @@ def read_query(packet: bytes) -> Query | None:
         return malformed
     if extra is None:
         return malformed
-    rcode, edns, do = extra
+    rcode, edns, do, options = extra
     if not rcode and qclass != IN:
         rcode = REFUSED
     if not rcode and (qtype in _NO_DATA or 128 <= qtype < ANY):
         rcode = _NO_DATA.get(qtype, NOTIMP)
     # Lower-casing is safe on the whole name: lengths stay under 64 and so are no letters.
-    return Query(ident, flags, rcode, packet[12 : end + QUESTION.size], packet[12:end].lower(), qtype, edns, do)
+    question, name = packet[12 : end + QUESTION.size], packet[12:end].lower()
+    padded = encrypted and PADDING in options
+    return Query(ident, flags, rcode, question, name, qtype, edns, do, padded, options.get(ECS, b""))
 
 
-def _read_extras(packet: bytes, at: int, count: int) -> tuple[int, int, bool] | None:
-    """(rcode, UDP size, DO) of a query's additional section, ``None`` when malformed. Raises when cut short."""
+def _read_extras(packet: bytes, at: int, count: int) -> tuple[int, int, bool, dict[int, bytes]] | None:
+    """(rcode, UDP size, DO, EDNS options) of a query's additional section, ``None`` when malformed. Raises when cut
+    short."""
     rcode, edns, do = NOERROR, 0, False
+    options: dict[int, bytes] = {}
     for left in reversed(range(count)):
         owner = at
         while size := packet[at]:
@@ -157,14 +169,25 @@ def _read_extras(packet: bytes, at: int, count: int) -> tuple[int, int, bool] | 
             edns, do = max(klass, 512), bool(ttl & DO)  # RFC 6891 6.2.3
             if ttl >> 16 & 0xFF:
                 rcode = BADVERS
-            if _read_options(packet, at, at + length) is None:
+            if (found := _query_options(packet, at, at + length)) is None:
                 return None
+            options = found
         elif kind == TSIG and klass == ANY and not left:  # RFC 8945 5.1: the last record
             rcode = rcode or NOTAUTH  # no key is shared with anyone
         else:
             return None
         at += length
-    return rcode, edns, do
+    return rcode, edns, do, options
+
+
+def _query_options(packet: bytes, at: int, end: int) -> dict[int, bytes] | None:
+    """Code -> data, the last of each code, of the EDNS options between ``at`` and ``end``; ``None`` when malformed."""
+    found = {}
+    while at + 4 <= end:
+        code, length = QUESTION.unpack_from(packet, at)
+        found[code] = packet[at + 4 : at + 4 + length]
+        at += 4 + length
+    return found if at == end else None
 
 
 def _read_options(packet: bytes, at: int, end: int) -> bytes | None:

@@ -6,13 +6,15 @@ import json
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from sinkhole.resolver.access import ANYONE, Rules
+from sinkhole.resolver.listener import DEFAULT_LIMITS, Limits
 from sinkhole.service.startup import READY
 
 
 class Settings(NamedTuple):
     """``bundle``: directory, empty when there is none; ``servers``: (transport, host, port); ``timeout`` in seconds;
     ``mode``: a mode of ``blocking`` or addresses; ``ttl`` in seconds; ``state``: one of
-    :mod:`sinkhole.service.startup`."""
+    :mod:`sinkhole.service.startup`; ``tls``: files of the certificate and its key, if any."""
 
     bundle: str
     servers: tuple[tuple[str, str, int], ...]
@@ -20,6 +22,9 @@ class Settings(NamedTuple):
     mode: str | tuple[str, ...]
     ttl: int
     state: str = READY
+    access: Rules = ANYONE
+    limits: Limits = DEFAULT_LIMITS
+    tls: tuple[str, str] | None = None
 
     def line(self) -> bytes:
         return json.dumps(self._asdict()).encode() + b"\n"
@@ -35,4 +40,11 @@ def parse(line: bytes) -> Settings:
         data["mode"] if isinstance(data["mode"], str) else tuple(data["mode"]),
         data["ttl"],
         data["state"],
+        Rules(*map(_frozen, data["access"])),
+        Limits(*data["limits"]),
+        _frozen(data["tls"]),
     )
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value

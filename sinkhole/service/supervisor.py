@@ -20,12 +20,12 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from sinkhole import __version__, bundle
 from sinkhole.compiler import history
-from sinkhole.config import Endpoint
 from sinkhole.errors import SinkholeError
 from sinkhole.service import control, startup
 from sinkhole.service.settings import Settings
@@ -93,13 +93,13 @@ class _Worker:
     async def start(self) -> asyncio.StreamReader:
         """Fill the place; what the new process says comes from the reader."""
         ours, theirs = socket.socketpair()
-        udp, tcp = ([sock.fileno() for sock in socks] for socks in (self.listening.udp, self.listening.tcp))
+        numbers = [[sock.fileno() for sock in socks] for socks in self.listening]
         with theirs:
             self.process = await asyncio.create_subprocess_exec(
                 sys.executable,
                 *("-m", "sinkhole.service.worker", str(theirs.fileno())),
-                *(",".join(map(str, numbers)) for numbers in (udp, tcp)),
-                pass_fds=[theirs.fileno(), *udp, *tcp],
+                *(",".join(map(str, kind)) for kind in numbers),
+                pass_fds=[theirs.fileno(), *chain(*numbers)],
                 stdin=asyncio.subprocess.DEVNULL,
             )
         self.starts += 1
@@ -169,7 +169,7 @@ class Supervisor:
         fresh: bool,
         configure: Callable[[], Configured],
         refresh: Callable[[bool], Awaitable[Built]],
-        ready: Callable[[list[Endpoint]], None],
+        ready: Callable[[Listening], None],
         commands: socket.socket | None = None,
     ) -> None:
         self._workers = [_Worker(number, sockets) for number, sockets in enumerate(listening, 1)]
@@ -232,7 +232,7 @@ class Supervisor:
 
     async def _announce(self) -> None:
         await asyncio.gather(*(worker.ready.wait() for worker in self._workers))
-        self._ready(self._workers[0].listening.endpoints)
+        self._ready(self._workers[0].listening)
 
     # Workers
 
@@ -433,6 +433,7 @@ class Supervisor:
         """The running instance as data for ``sinkhole status``."""
         await asyncio.gather(*(self._look(worker) for worker in self._workers))
         settings = self._settings
+        listening = self._workers[0].listening
         counters = dict(self._past)
         for worker in self._workers:
             for name, count in worker.last.get("counters", {}).items():
@@ -443,7 +444,7 @@ class Supervisor:
             "version": __version__,
             "pid": os.getpid(),
             "uptime": round(time.monotonic() - self._started),
-            "listen": list(map(str, self._workers[0].listening.endpoints)),
+            "listen": [str(at) for kind in (listening.endpoints, listening.encrypted) for at in kind],
             "startup": self._configured.startup,
             "state": settings.state,
             "missing": self._missing,

@@ -1,4 +1,4 @@
-"""One DNS process: ``python -m sinkhole.service.worker CONTROL UDP,… TCP,…`` (socket numbers).
+"""One DNS process: ``python -m sinkhole.service.worker CONTROL UDP,… TCP,… DOT,…`` (socket numbers).
 
 The supervisor writes :class:`~sinkhole.service.settings.Settings` to the control socket, a line whenever they change;
 the worker answers each with ``ready NAME`` or ``failed WHY`` and keeps what it had on failure. To :data:`STATUS` it
@@ -15,8 +15,9 @@ import logging
 import resource
 import signal
 import socket
+import ssl
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,10 +26,12 @@ from typing import Any
 from sinkhole import bundle
 from sinkhole.errors import SinkholeError
 from sinkhole.policy.policy import Policy
+from sinkhole.resolver.access import Access
 from sinkhole.resolver.answer import NOT_READY, blocking, ede
 from sinkhole.resolver.cache import Cache
 from sinkhole.resolver.engine import Engine
-from sinkhole.resolver.listener import Close, serve_tcp, serve_udp
+from sinkhole.resolver.listener import serve_tcp, serve_udp
+from sinkhole.resolver.listener.tls import context, hush
 from sinkhole.resolver.upstream import Forwarder, Server
 from sinkhole.service.settings import Settings, parse
 from sinkhole.service.startup import CLOSED, NOTICES, OPEN, Waiting
@@ -46,14 +49,18 @@ _LOOK = 30.0
 class Worker:
     """The engine of this process, and the instant at which its policy changes."""
 
-    def __init__(self, udp: Sequence[socket.socket], tcp: Sequence[socket.socket]) -> None:
+    def __init__(
+        self, udp: Sequence[socket.socket], tcp: Sequence[socket.socket], dot: Sequence[socket.socket] = ()
+    ) -> None:
         self._udp = udp
         self._tcp = tcp
+        self._dot = dot
+        self._tls: ssl.SSLContext | None = None
         self._engine: Engine | None = None
         self._settings: Settings | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._due: datetime | None = None
-        self._closing: list[Close] = []
+        self._closing: list[Callable[[], None]] = []
 
     async def apply(self, settings: Settings) -> str:
         """Take over new settings; returns the name of the bundle. Raises before anything has changed.
@@ -68,12 +75,15 @@ class Worker:
         finally:
             gc.enable()
         answers = blocking(settings.mode, settings.ttl)
+        if settings.tls:
+            self._tls = context(*map(Path, settings.tls))
         if self._engine is None:
             forwarder = Forwarder([Server(*server) for server in settings.servers], settings.timeout)
-            self._engine = Engine(policy, forwarder, Cache(), answers)
-            self._closing = [serve_udp(sock, self._engine.handle) for sock in self._udp]
-            self._closing += [await serve_tcp(sock, self._engine.handle) for sock in self._tcp]
+            self._engine = Engine(policy, forwarder, Cache(), answers, access=Access(settings.access))
+            self._serve(self._engine, settings)
         else:
+            if settings.access != self._engine.access.rules:
+                self._engine.access = Access(settings.access)
             if self._settings and self._settings[1:3] != settings[1:3]:
                 self._engine.upstreams = Forwarder([Server(*server) for server in settings.servers], settings.timeout)
                 self._engine.cache = Cache()
@@ -100,6 +110,16 @@ class Worker:
                 "remembered": len(engine.cache),
             },
         }
+
+    def _serve(self, engine: Engine, settings: Settings) -> None:
+        handle, limits, hears = engine.handle, settings.limits, engine.hears
+        self._closing = [serve_udp(sock, handle) for sock in self._udp]
+        self._closing += [serve_tcp(sock, handle, limits, hears) for sock in self._tcp]
+        self._closing += [serve_tcp(sock, handle, limits, hears, self._current_tls) for sock in self._dot]
+
+    def _current_tls(self) -> ssl.SSLContext:
+        assert self._tls
+        return self._tls
 
     def _watch(self, policy: Policy | Waiting) -> None:
         """Look again when the policy changes by itself, and at times in between whether the clock was set."""
@@ -149,9 +169,9 @@ def _pending(sock: socket.socket) -> bool:
     return True
 
 
-async def run(control: socket.socket, udp: Sequence[socket.socket], tcp: Sequence[socket.socket]) -> None:
+async def run(control: socket.socket, *listening: Sequence[socket.socket]) -> None:
     """Serve until told to stop, or until the supervisor is gone."""
-    worker = Worker(udp, tcp)
+    worker = Worker(*listening)
     reader, writer = await asyncio.open_unix_connection(sock=control)
     stopping = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopping.set)
@@ -175,12 +195,13 @@ async def _follow(worker: Worker, reader: asyncio.StreamReader, writer: asyncio.
 
 def main(arguments: Sequence[str]) -> None:
     logging.basicConfig(format="sinkhole: worker: %(message)s", level=logging.INFO)
+    sys.unraisablehook = hush
     _raise_file_limit()
     sys.setswitchinterval(0.0005)  # seconds that queries wait for the thread that reads a bundle
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupt from the terminal is the supervisor's to pass on
     control, *listening = arguments
-    udp, tcp = (list(map(_socket, filter(None, numbers.split(",")))) for numbers in listening)
-    asyncio.run(run(_socket(control), udp, tcp))
+    sockets = (list(map(_socket, filter(None, numbers.split(",")))) for numbers in listening)
+    asyncio.run(run(_socket(control), *sockets))
 
 
 def _raise_file_limit() -> None:
