@@ -20,7 +20,8 @@ class Verdict(NamedTuple):
     """An action and what decided it.
 
     ``ede`` is the RFC 8914 info-code of a block and ``text`` its EXTRA-TEXT (UTF-8, at most 200 octets); both empty
-    otherwise. ``mode`` is the answer that a query must get whatever ``blocking.mode`` says: a mode, ``drop``,
+    otherwise; ``structured`` are its EXTRA-TEXTs for those who ask for structured DNS errors, the most telling first.
+    ``mode`` is the answer that a query must get whatever ``blocking.mode`` says: a mode, ``drop``,
     ``tcp-only``, or records, ``TYPE DATA`` a line.
     """
 
@@ -30,6 +31,7 @@ class Verdict(NamedTuple):
     ede: int | None = None
     text: str = ""
     mode: str | None = None
+    structured: tuple[str, ...] = ()
 
 
 FORWARD = Verdict(Action.FORWARD)

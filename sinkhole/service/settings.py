@@ -6,16 +6,22 @@ import json
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from sinkhole.resolver.zones import Local
+
+#: Octets of a line: many times what the configuration and its hosts files may hold.
+MAX_LINE = 64 << 20
+
 
 class Settings(NamedTuple):
     """``bundle``: directory; ``servers``: (transport, host, port); ``timeout`` in seconds; ``mode``: a mode of
-    ``blocking`` or addresses; ``ttl`` in seconds."""
+    ``blocking`` or addresses; ``ttl`` in seconds; ``local``: what is answered without asking anyone."""
 
     bundle: str
     servers: tuple[tuple[str, str, int], ...]
     timeout: float
     mode: str | tuple[str, ...]
     ttl: int
+    local: Local = Local()
 
     def line(self) -> bytes:
         return json.dumps(self._asdict()).encode() + b"\n"
@@ -30,4 +36,10 @@ def parse(line: bytes) -> Settings:
         data["timeout"],
         data["mode"] if isinstance(data["mode"], str) else tuple(data["mode"]),
         data["ttl"],
+        _local(*data["local"]),
     )
+
+
+def _local(records: list[Any], zones: list[str], forward: list[str], *rest: Any) -> Local:
+    stated = tuple((name, tuple(texts)) for name, texts in records)
+    return Local(stated, tuple(zones), tuple(forward), *rest)

@@ -26,7 +26,8 @@ from sinkhole.resolver.cache import Cache
 from sinkhole.resolver.engine import Engine
 from sinkhole.resolver.listener import Close, serve_tcp, serve_udp
 from sinkhole.resolver.upstream import Forwarder, Server
-from sinkhole.service.settings import Settings, parse
+from sinkhole.resolver.zones import Zones
+from sinkhole.service.settings import MAX_LINE, Settings, parse
 
 #: How long queries under way may still take when the worker is told to stop, in seconds.
 DRAIN = 4.0
@@ -42,6 +43,7 @@ class Worker:
         self._tcp = tcp
         self._engine: Engine | None = None
         self._settings: Settings | None = None
+        self._zones: Zones | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._closing: list[Close] = []
 
@@ -50,9 +52,13 @@ class Worker:
         loaded = bundle.load(Path(settings.bundle))
         policy = Policy(loaded, datetime.now(UTC))
         answers = blocking(settings.mode, settings.ttl)
+        zones = self._zones
+        if zones is None or self._settings is None or self._settings.local != settings.local:
+            zones = self._zones = Zones(settings.local)
+        zones.tell(loaded.name)
         if self._engine is None:
             forwarder = Forwarder([Server(*server) for server in settings.servers], settings.timeout)
-            self._engine = Engine(policy, forwarder, Cache(), answers)
+            self._engine = Engine(policy, forwarder, Cache(), answers, zones=zones)
             gc.collect()
             gc.freeze()
             self._closing = [serve_udp(sock, self._engine.handle) for sock in self._udp]
@@ -62,6 +68,7 @@ class Worker:
                 self._engine.upstreams = Forwarder([Server(*server) for server in settings.servers], settings.timeout)
                 self._engine.cache = Cache()
             self._engine.blocking = answers
+            self._engine.zones = zones
             self._engine.policy = policy
         self._settings = settings
         self._watch(policy)
@@ -98,7 +105,7 @@ class Worker:
 async def run(control: socket.socket, udp: Sequence[socket.socket], tcp: Sequence[socket.socket]) -> None:
     """Serve until told to stop, or until the supervisor is gone."""
     worker = Worker(udp, tcp)
-    reader, writer = await asyncio.open_unix_connection(sock=control)
+    reader, writer = await asyncio.open_unix_connection(sock=control, limit=MAX_LINE)
     stopping = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopping.set)
     following = asyncio.create_task(_follow(worker, reader, writer))

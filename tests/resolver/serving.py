@@ -16,6 +16,7 @@ from sinkhole.resolver.cache import Cache
 from sinkhole.resolver.engine import Engine, Policy
 from sinkhole.resolver.listener import DEFAULT_LIMITS, Limits, serve_tcp, serve_udp
 from sinkhole.resolver.upstream import Forwarder, Server
+from sinkhole.resolver.zones import Zones
 
 BLOCK = Verdict(Action.BLOCK, "xx-2025-01-01", "ai", 16, "restricted by order xx-2025-01-01")
 
@@ -61,6 +62,7 @@ def serving(
     limit: int = 1000,
     limits: Limits = DEFAULT_LIMITS,
     host: str = "127.0.0.1",
+    zones: Zones | None = None,
 ) -> Iterator[Running]:
     """Run a resolver in a thread. A complaint of its loop (an exception that nobody caught) fails the test."""
     started: list[Running] = []
@@ -72,7 +74,7 @@ def serving(
         loop.set_exception_handler(lambda _, context: complaints.append(context))
         tcp, udp = _sockets(host)
         upstreams = Forwarder(servers, timeout, limit)
-        engine = Engine(policy, upstreams, Cache(), blocking(mode))
+        engine = Engine(policy, upstreams, Cache(), blocking(mode), zones=zones)
         closers = [serve_udp(udp, engine.handle), await serve_tcp(tcp, engine.handle, limits), upstreams.close]
         started.append(Running(engine, udp.getsockname()[1], loop))
         ready.set()
