@@ -263,10 +263,10 @@ def _acting(steps: Sequence[Step], action: Action) -> list[Step]:
 
 
 def _verdict(told: Verdict, list_name: str) -> Verdict:
-    """What a name of a list comes to; only a block has something to explain to the client."""
-    if told.action is not Action.BLOCK:
-        return Verdict(told.action, told.directive, list_name)
-    return told._replace(list=list_name)
+    """What a name of a list comes to. A client is told of a block and of a warning, and of nothing else."""
+    if told.action is Action.BLOCK:
+        return told._replace(list=list_name)
+    return Verdict(told.action, told.directive, list_name, text=told.text if told.action is Action.WARN else "")
 
 
 def _stage(directive: Mapping[str, Any], action: str | None, at: datetime) -> tuple[Action, str] | None:

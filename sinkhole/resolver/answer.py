@@ -45,7 +45,7 @@ from sinkhole.resolver.message import (
 #: The largest message over TCP, and over UDP to a client without EDNS (RFC 1035 4.2).
 MAX_TCP, MAX_PLAIN = 65_535, 512
 #: EDE codes that the resolver gives by itself (RFC 8914 4); a verdict brings its own.
-FORGED, NOT_SUPPORTED, NO_REACHABLE_AUTHORITY, NETWORK_ERROR = 4, 21, 22, 23
+OTHER, FORGED, NOT_SUPPORTED, NO_REACHABLE_AUTHORITY, NETWORK_ERROR = 0, 4, 21, 22, 23
 
 #: The owner of a record for the name that is asked: a pointer to the question (RFC 1035 4.1.4).
 OWNER = struct.pack("!H", 0xC000 | HEADER.size)

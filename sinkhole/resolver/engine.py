@@ -20,6 +20,7 @@ from sinkhole.resolver.answer import (
     MAX_PLAIN,
     MODES,
     NOT_SUPPORTED,
+    OTHER,
     Blocking,
     blocked,
     ede,
@@ -190,7 +191,10 @@ class Engine:
                 send(pack(query, minimal_any(), tcp=tcp), peer)
                 return True
 
-            self._resolve(query, partial(self._reply, query, peer, send, tcp))
+            done = partial(self._reply, query, peer, send, tcp)
+            if verdict.action is Action.WARN:
+                done = partial(_warned, verdict.text, done)
+            self._resolve(query, done)
         except Exception:  # noqa: BLE001 - whatever one packet brings about, the next ones are answered
             return self._fault(query, peer, send)
         return True
@@ -291,6 +295,11 @@ class Engine:
 def _refusal(rcode: int) -> Response:
     """What is not done here says so (RFC 8914 4.22); what is malformed needs no explanation."""
     return Response(rcode, options=ede(NOT_SUPPORTED) if rcode in (NOTIMP, REFUSED) else b"")
+
+
+def _warned(text: str, done: Callable[[Response, int], None], response: Response, age: int) -> None:
+    """The answer to a name that resolves, marked for those who look at such things."""
+    done(response._replace(options=ede(OTHER, text) + response.options), age)
 
 
 _WATCHED = frozenset({Action.WARN, Action.OBSERVE})

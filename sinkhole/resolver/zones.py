@@ -90,6 +90,8 @@ class Zones:
         self._names: dict[bytes, _Node] = {}
         self._wild: dict[bytes, _Node] = {}
         self._zones = dict(_zones(local))
+        # Most names end in none of these, and one comparison shows it; octets that only look like it do no harm.
+        self._ends = tuple({_top(name) for name in self._zones})
         for name, stated in local.records:
             table = self._wild if name.startswith("*.") else self._names
             table[to_wire(name.removeprefix("*."))] = _node(stated, local.ttl)
@@ -149,6 +151,8 @@ class Zones:
         return node
 
     def _zone(self, name: bytes) -> _Zone | None:
+        if not name.endswith(self._ends):
+            return None
         at = 0
         while size := name[at]:
             if (suffix := name[at:]) in self._zones:
@@ -219,6 +223,11 @@ def _above(wire: bytes) -> Iterator[bytes]:
     while wire[at]:
         yield wire[at:]
         at += wire[at] + 1
+
+
+def _top(wire: bytes) -> bytes:
+    *_, top = (wire, *_above(wire))
+    return top
 
 
 def _soa(zone: _Zone) -> bytes:

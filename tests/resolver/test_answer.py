@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 import struct
+import subprocess
+from collections.abc import Callable
 from typing import Any
 
 import dns.edns
@@ -19,6 +21,7 @@ from sinkhole.policy.structured import structured
 from sinkhole.policy.verdict import Action, Verdict
 from sinkhole.resolver.answer import MODES, Blocking, blocked, blocking, ede, failure, minimal_any, pack
 from sinkhole.resolver.message import Query, Response, read_query, read_response
+from tests.resolver.serving import serving
 
 VERDICT = Verdict(Action.BLOCK, "xx-2025-01-01", "ai", 16, "by order xx-2025-01-01, Gemäß §1")
 TEXT = "EDE 16 (Censored): by order xx-2025-01-01, Gemäß §1"
@@ -321,3 +324,28 @@ def test_every_answer_reads_and_rebuilds_as_the_same_message(
     assert [option.to_wire() for option in again.options] == [option.to_wire() for option in message.options]
     if all(label.isalnum() and label.isascii() for label in labels) and labels:
         told(wire)
+
+
+@pytest.mark.parametrize(
+    ("mode", "said"),
+    [
+        ("null-ip", "status: NOERROR"),
+        ("nodata", "status: NOERROR"),
+        ("nxdomain", "status: NXDOMAIN"),
+        ("refused", "status: REFUSED"),
+        (["192.0.2.1"], "status: NOERROR"),
+    ],
+)
+@pytest.mark.parametrize("rtype", ["HTTPS", "SVCB"])
+def test_dig_gets_no_hint_around_a_block(
+    mode: str | list[str], said: str, rtype: str, peer: Callable[[str], str]
+) -> None:
+    """A service record would name other addresses of a blocked site (RFC 9460)."""
+    with serving(mode=mode) as running:
+        command = [peer("dig"), "@127.0.0.1", "-p", str(running.port), "+tries=1", "+ednsopt=26", rtype, "blocked.test"]
+        found = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout
+    assert said in found
+    assert "ANSWER: 0" in found
+    assert f"AUTHORITY: {int(mode != 'refused')}" in found
+    assert "EDE: 16 (Censored): (restricted by order xx-2025-01-01)" in found
+    assert "WARNING" not in found
