@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from sinkhole.names import lineage, to_wire
 from sinkhole.resolver.answer import OWNER, minimal_any, negative, record, soa_times
-from sinkhole.resolver.message import ANY, CH, CNAME, NOERROR, NS, NXDOMAIN, SOA, TXT, Query, Response
+from sinkhole.resolver.message import ANY, CH, CNAME, NOERROR, NS, NXDOMAIN, SERVFAIL, SOA, TXT, Query, Response
 from sinkhole.resolver.rdata import encode
 
 #: RFC 6303 3: how long the zones below tell clients to remember, in seconds.
@@ -127,22 +127,23 @@ class Zones:
         if query.qtype == ANY:
             return Found(minimal_any())
         name, owner, way, links = query.name, OWNER, b"", 0
-        while node.alias and query.qtype != CNAME:
+        while node and node.alias and query.qtype != CNAME:
+            if links == MAX_ALIASES:  # they lead round, by way of a pattern
+                return Found(Response(SERVFAIL))
             way += record(CNAME, node.ttl, node.alias, owner)
             links += 1
             name = owner = node.alias
-            node = self._node(name) if links < MAX_ALIASES else None
-            if node is None:
-                zone = self._zone(name)
-                if not zone:
-                    return Found(Response(NOERROR, counts=(links, 0, 0), records=way), name)
-                return Found(_behind(way, links, self._of_zone(zone, name, query.qtype, owner)))
-        return Found(_behind(way, links, self._of_node(node, name, query.qtype, owner)))
+            node = self._node(name)
+        zone = self._zone(name)
+        if node is None and zone is None:
+            return Found(Response(NOERROR, counts=(links, 0, 0), records=way), name)
+        end = self._answer(name, query.qtype, owner, node, zone)
+        return Found(end._replace(counts=(end.counts[0] + links, *end.counts[1:]), records=way + end.records))
 
     def reserved(self, query: Query) -> Response | None:
         """The answer to a name of a zone that is answered here, after :meth:`stated` had none; None for all others."""
         zone = self._zone(query.name)
-        return zone and self._of_zone(zone, query.name, query.qtype, OWNER)
+        return zone and self._answer(query.name, query.qtype, OWNER, None, zone)
 
     def _node(self, name: bytes) -> _Node | None:
         node = self._names.get(name)
@@ -160,24 +161,22 @@ class Zones:
             at += size + 1
         return None
 
-    def _of_node(self, node: _Node, name: bytes, qtype: int, owner: bytes) -> Response:
-        if found := node.records.get(qtype):
-            records = b"".join(record(qtype, node.ttl, data, owner) for data in found)
+    def _answer(self, name: bytes, qtype: int, owner: bytes, node: _Node | None, zone: _Zone | None) -> Response:
+        """The records of a type, or their denial, for a name with a ``node`` or in a ``zone``."""
+        node = node or (zone and zone.everywhere)
+        found, ttl = (node.records.get(qtype), node.ttl) if node else (None, 0)
+        if zone and name == zone.name and qtype in (SOA, NS):
+            found, ttl = (_soa(zone) if qtype == SOA else zone.name,), zone.ttl
+        if found:
+            records = b"".join(record(qtype, ttl, data, owner) for data in found)
             return Response(NOERROR, counts=(len(found), 0, 0), records=records)
-        zone = self._zone(name)
-        return _denial(zone, NOERROR) if zone else negative(NOERROR, node.ttl, owner)
-
-    def _of_zone(self, zone: _Zone, name: bytes, qtype: int, owner: bytes) -> Response:
-        apex = name == zone.name
-        exists = apex or bool(zone.everywhere) or name in self._between
-        if qtype == ANY and exists:
+        exists = bool(node) or name in self._between or (zone is not None and name == zone.name)
+        if exists and qtype == ANY:
             return minimal_any()
-        if apex and qtype in (SOA, NS):
-            data = _soa(zone) if qtype == SOA else zone.name
-            return Response(NOERROR, counts=(1, 0, 0), records=record(qtype, zone.ttl, data, owner))
-        if zone.everywhere:
-            return self._of_node(zone.everywhere, name, qtype, owner)
-        return _denial(zone, NOERROR if exists else NXDOMAIN)
+        if zone is None:
+            return negative(NOERROR, ttl, owner)
+        denial = record(SOA, zone.ttl, _soa(zone), zone.name)
+        return Response(NOERROR if exists else NXDOMAIN, counts=(0, 1, 0), records=denial)
 
 
 def _zones(local: Local) -> Iterator[tuple[bytes, _Zone | None]]:
@@ -232,11 +231,3 @@ def _top(wire: bytes) -> bytes:
 
 def _soa(zone: _Zone) -> bytes:
     return zone.name + to_wire("nobody.invalid") + soa_times(zone.ttl)  # RFC 6303 3: it names itself
-
-
-def _denial(zone: _Zone, rcode: int) -> Response:
-    return Response(rcode, counts=(0, 1, 0), records=record(SOA, zone.ttl, _soa(zone), zone.name))
-
-
-def _behind(way: bytes, links: int, end: Response) -> Response:
-    return end._replace(counts=(end.counts[0] + links, *end.counts[1:]), records=way + end.records) if links else end
