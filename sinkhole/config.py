@@ -163,7 +163,9 @@ def parse_record(text: str) -> str:
     else:
         kind, data = "A" if address.version == 4 else "AAAA", str(address)
     kind = kind.upper()
-    if kind not in RECORD_TYPES:
+    if kind not in RECORD_TYPES or (
+        kind == "AAAA" and "%" in data
+    ):  # an interface of this host means nothing elsewhere
         raise ValueError(f"{text!r} is no record; write an address, or one of {', '.join(RECORD_TYPES)} and its data")
     try:
         found = record(kind, data)

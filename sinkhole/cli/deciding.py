@@ -99,7 +99,7 @@ def _explained(
 class _Nobody(Forwarder):
     """Upstreams that know nothing of any name."""
 
-    def ask(self, query: Query, done: Done) -> None:
+    def ask(self, query: Query, done: Done, client: str = "") -> None:
         done(Response(0))
 
 

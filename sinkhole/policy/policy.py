@@ -211,17 +211,15 @@ class Policy:
         )
 
     def _operator(self) -> Iterator[Step]:
-        for name, action, ede in ((OPERATOR_ALLOW, Action.ALLOW, None), (OPERATOR_BLOCK, Action.BLOCK, EDE_BLOCKED)):
-            verdict = Verdict(action)
-            if ede:
-                text = "blocked by the operator"
-                verdict = Verdict(action, ede=ede, text=text, structured=structured(ede, text, DNS_OPERATOR))
+        for name, verdict in (
+            (OPERATOR_ALLOW, Verdict(Action.ALLOW)),
+            (OPERATOR_BLOCK, _by_operator(Action.BLOCK, "blocked by the operator")),
+        ):
             yield Step(self._numbers[name], verdict, "the operator's own names")
 
     def _protected(self) -> Iterator[Step]:
         for name, mode in PROTECTED.items():
-            texts = structured(EDE_BLOCKED, "protected name", DNS_OPERATOR)
-            verdict = Verdict(Action.BLOCK, ede=EDE_BLOCKED, text="protected name", mode=mode, structured=texts)
+            verdict = _by_operator(Action.BLOCK, "protected name")._replace(mode=mode)
             yield Step(self._numbers[name], verdict, "protected name: this is its one right answer")
 
     def _directives(self, entries: Sequence[Mapping[str, Any]]) -> Iterator[Step]:
@@ -233,9 +231,8 @@ class Policy:
                 message = directive["message"].get("en") or directive["title"]
                 text, ede = cut(f"{name}: {message}"), directive["ede"]
                 who = {"contact": directive["contact"] or "", "organisation": directive["authority"]}
-                told = Verdict(
-                    action, name, ede=ede, text=text, structured=structured(ede, text, NETWORK_OPERATOR, **who)
-                )
+                texts = structured(ede, text, NETWORK_OPERATOR, **who)
+                told = Verdict(action, name, ede=ede, text=text, structured=texts)
                 for list_name in directive["lists"]:
                     verdict = _verdict(told, list_name)
                     yield Step(self._numbers[list_name], verdict, f"directive {name}, {why}")
@@ -245,9 +242,7 @@ class Policy:
         for entry in entries:
             for name in entry["lists"]:
                 action = Action.ALLOW if name in allowing else Action(entry["action"] or "block")
-                texts = structured(EDE_BLOCKED, f"list {name}", DNS_OPERATOR)
-                told = Verdict(action, ede=EDE_BLOCKED, text=f"list {name}", structured=texts)
-                verdict = _verdict(told, name)
+                verdict = _verdict(_by_operator(action, f"list {name}"), name)
                 yield Step(self._numbers[name], verdict, f"list {name}, by policy for {', '.join(entry['groups'])}")
 
 
@@ -260,6 +255,11 @@ def _answered(step: Step, hit: Hit) -> Verdict:
 
 def _acting(steps: Sequence[Step], action: Action) -> list[Step]:
     return [step for step in steps if step.verdict.action is action]
+
+
+def _by_operator(action: Action, text: str) -> Verdict:
+    texts = structured(EDE_BLOCKED, text, DNS_OPERATOR)
+    return Verdict(action, ede=EDE_BLOCKED, text=text, structured=texts)
 
 
 def _verdict(told: Verdict, list_name: str) -> Verdict:

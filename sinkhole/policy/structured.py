@@ -32,9 +32,7 @@ def structured(
         **({"s": suberror} if ede == _BLOCKED else {}),
     }
     texts = {"j": cut(why), **({"o": cut(organisation)} if organisation else {}), "l": language}
-    written = [_written({**short, **texts})] + (
-        [_written(short)] if short else []
-    )  # RFC 7493: one with no name says nothing
+    written = [_written(told) for told in ({**short, **texts}, short) if told]
     return tuple(text for text in written if len(text.encode()) <= MAX_TOTAL)
 
 
