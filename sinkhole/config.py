@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import os
 import textwrap
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from pathlib import Path
 from types import NoneType
-from typing import Annotated, Any, Literal, NamedTuple, get_args
+from typing import Annotated, Any, Literal, NamedTuple, Self, get_args
 
 import yaml
-from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, StrictBool, StrictInt
+from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, StrictBool, StrictInt, model_validator
 from pydantic.fields import FieldInfo
 from pydantic.json_schema import GenerateJsonSchema
 
@@ -40,7 +41,11 @@ from sinkhole.catalogue.model import (
 from sinkhole.document import Document, read_file, unknown, validate
 from sinkhole.errors import ConfigError, Problem
 from sinkhole.formats import FORMATS
+from sinkhole.formats.records import BadRecord, record
+from sinkhole.names import BadName, parse_name
 from sinkhole.resolver.access import PRIVATE
+from sinkhole.resolver.rdata import encode
+from sinkhole.resolver.zones import MAX_ALIASES
 
 #: Where a value stands: ``("access", "allow", 0)``.
 KeyPath = tuple[str | int, ...]
@@ -50,6 +55,9 @@ STARTUPS = ("serve-last", "fail-closed", "open")
 _SCHEMES = ("udp", "tcp")
 #: Bits of the largest networks that any one organisation has, by IP version.
 _WIDEST = {4: 8, 6: 16}
+#: The types of record that the operator may state, and how many records, of how many octets, for one name.
+RECORD_TYPES = ("A", "AAAA", "CAA", "CNAME", "HTTPS", "MX", "PTR", "SRV", "SVCB", "TXT")
+MAX_RECORDS, MAX_RECORDS_SIZE = 256, 32_768
 
 
 class Endpoint(NamedTuple):
@@ -131,6 +139,80 @@ def _as_mode(value: Any) -> Any:
     raise ValueError(f"expected one of {', '.join(MODES)}, or a list of addresses")
 
 
+def _parse_zone(text: str) -> str:
+    try:
+        return parse_name(text, single=True)
+    except BadName as error:
+        raise ValueError(f"{text!r} is not a name: {error}") from None
+
+
+def _parse_short(text: str) -> str:
+    if not 0 < len(text) <= 60 or not text.isprintable():
+        raise ValueError(f"{text[:70]!r} is not a text of 1 to 60 printable characters")
+    return text
+
+
+def _parse_record_name(text: str) -> str:
+    """A name of one label or more, ``*.`` in front for everything below it."""
+    star = "*." if text.startswith("*.") else ""
+    return star + _parse_zone(text.removeprefix(star))
+
+
+def parse_record(text: str) -> str:
+    """An address, or ``TYPE data`` as in a zone file with absolute names; the one spelling of the record.
+
+    Raises ValueError with what is allowed.
+    """
+    try:
+        address = ip_address(text.strip())
+    except ValueError:
+        kind, _, data = text.strip().partition(" ")
+    else:
+        kind, data = "A" if address.version == 4 else "AAAA", str(address)
+    kind = kind.upper()
+    if kind not in RECORD_TYPES or (
+        kind == "AAAA" and "%" in data
+    ):  # an interface of this host means nothing elsewhere
+        raise ValueError(f"{text!r} is no record; write an address, or one of {', '.join(RECORD_TYPES)} and its data")
+    try:
+        found = record(kind, data)
+        if found.startswith("CNAME *."):
+            raise BadRecord("an alias of a pattern")
+        encode(found)
+    except ValueError as error:
+        raise ValueError(f"{text!r} is {error}") from None
+    return found
+
+
+def _whole(records: tuple[str, ...]) -> tuple[str, ...]:
+    """The records that one name may have together (RFC 2181 10.1, and one answer has to hold them)."""
+    if len(records) > 1 and any(text.startswith("CNAME ") for text in records):
+        raise ValueError("a name with a CNAME has no other record")
+    if len(records) > MAX_RECORDS or sum(len(encode(text)[1]) for text in records) > MAX_RECORDS_SIZE:
+        raise ValueError(f"more than {MAX_RECORDS} records, or more than {MAX_RECORDS_SIZE} octets of data")
+    return records
+
+
+def _once(records: Any) -> Any:
+    """Refuses a name that stands there in two spellings: only one of them would count."""
+    if isinstance(records, dict):
+        names = Counter(name.lower().removesuffix(".") for name in records if isinstance(name, str))
+        if twice := next((name for name, count in names.items() if count > 1), None):
+            raise ValueError(f"{twice!r} is there twice, in different spellings")
+    return records
+
+
+def _no_loop(records: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+    aliases = {name: stated[0].removeprefix("CNAME ") for name, stated in records.items() if "CNAME" in stated[0][:5]}
+    for name in aliases:
+        end, steps = name, 0
+        while end in aliases and steps <= MAX_ALIASES:
+            end, steps = aliases[end], steps + 1
+        if steps > MAX_ALIASES:
+            raise ValueError(f"the aliases behind {name} end nowhere: a loop, or more than {MAX_ALIASES} of them")
+    return records
+
+
 def _as_formats(value: Any) -> Any:
     return list(FORMATS) if value == "all" else value
 
@@ -145,6 +227,16 @@ Connections = Annotated[StrictInt, Field(ge=1, le=100_000)]
 Mode = Annotated[
     Literal["null-ip", "nxdomain", "nodata", "refused"] | tuple[IPv4Address | IPv6Address, ...],
     BeforeValidator(_as_mode),
+]
+LocalName = Annotated[str, Text(_parse_zone)]
+ShortText = Annotated[str, Text(_parse_short)]
+Records = Annotated[
+    dict[
+        Annotated[str, Text(_parse_record_name)],
+        Annotated[tuple[Annotated[str, Text(parse_record)], ...], Field(min_length=1), AfterValidator(_whole)],
+    ],
+    BeforeValidator(_once),
+    AfterValidator(_no_loop),
 ]
 ExportFormats = Annotated[
     tuple[Annotated[str, one_of(*FORMATS)], ...],
@@ -249,6 +341,46 @@ class Blocking(Model):
     ttl: Annotated[StrictInt, Field(ge=0, le=86400)] = Field(60, description="Seconds that clients may remember it.")
 
 
+class Local(Model):
+    """What is answered without asking anyone, beside `records`."""
+
+    hosts: tuple[LocalPath, ...] = Field(
+        (),
+        description="Files like /etc/hosts, read at the start and at every reload. A name in `records` hides the same "
+        "name in them.",
+        examples=[["/etc/hosts"]],
+    )
+    zones: tuple[LocalName, ...] = Field(
+        (),
+        description="Zones of your own: what has no record in them does not exist, and is asked of nobody.",
+        examples=[["lan"]],
+    )
+    forward: tuple[LocalName, ...] = Field(
+        (),
+        description="Zones that upstreams answer although they are special-use names, with all below them.",
+        examples=[["10.in-addr.arpa", "home.arpa"]],
+    )
+    ttl: Annotated[StrictInt, Field(ge=0, le=86400)] = Field(
+        300, description="Seconds that clients may remember records."
+    )
+    version: ShortText | None = Field(
+        None,
+        description="What `dig CH TXT version.bind` tells. Default: nothing, the query is refused.",
+        examples=["none of your business"],
+    )
+    server_id: ShortText | None = Field(
+        None,
+        description="What `dig CH TXT id.server` and `hostname.bind` tell. Default: nothing, the query is refused.",
+        examples=["resolver-1"],
+    )
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        if both := set(self.zones).intersection(self.forward):
+            raise ValueError(f"{min(both)} is in `zones` and in `forward`; upstreams answer it or they do not")
+        return self
+
+
 class Group(Model):
     """Some of the clients."""
 
@@ -348,6 +480,21 @@ class Config(Model):
         description="Names that everybody may reach, whatever lists and directives say; a longer name in `block` wins.",
         examples=[["good.bad.example"]],
     )
+    records: Records = Field(
+        default_factory=dict,
+        description="Names that are answered here, whatever lists and directives say: addresses, or records as in a "
+        "zone file. `*.` in front of a name means all below it that have none of their own. Addresses bring their PTR "
+        "records.",
+        examples=[
+            {
+                "printer.lan": ["192.0.2.10", "2001:db8::10"],
+                "print.lan": ["CNAME printer.lan"],
+                "lan": ["MX 10 mail.lan", 'TXT "a text"'],
+                "*.apps.lan": ["192.0.2.20"],
+            }
+        ],
+    )
+    local: Local = Field(Local(), description="What is answered without asking anyone, beside `records`.")
     exports: Exports = Field(Exports(), description="Lists as files for other software.")
 
     _document: Document | None = PrivateAttr(None)

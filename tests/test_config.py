@@ -224,7 +224,7 @@ def test_each_single_typo_in_a_key_of_the_example_is_reported_at_its_path(load: 
     keys = [
         match for match in re.finditer(r"(?m)(?<![#\w-])[a-z][a-z-]*(?=:(?: |$))", text) if not in_comment(text, match)
     ]
-    own = {"office", "ads", "ai"}  # ids that the example chooses itself
+    own = {"office", "ads", "ai", "lan"}  # ids that the example chooses itself
     keys = [match for match in keys if match[0] not in own]
     assert len(keys) > 25
     for _ in range(300):
@@ -319,3 +319,36 @@ def test_private_networks_and_those_of_groups_may_ask_unless_others_are_named(lo
 )
 def test_what_is_no_open_resolver_or_says_that_it_is_one(load: Load, text: str) -> None:
     assert (load(text).clients() is None) == ("open" in text)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("records: {A.lan: [192.0.2.1], a.lan: [192.0.2.2]}", "'a.lan' is there twice, in different spellings"),
+        ("records: {a.lan: [CNAME b.lan], b.lan: [CNAME a.lan]}", "the aliases behind a.lan end nowhere"),
+        ("records: {a.lan: [CNAME a.lan]}", "the aliases behind a.lan end nowhere"),
+        ("local: {zones: [lan], forward: [LAN.]}", "lan is in `zones` and in `forward`"),
+        (
+            f"records: {{a.lan: [{', '.join(f'10.0.{n // 200}.{n % 200}' for n in range(257))}]}}",
+            "more than 256 records",
+        ),
+    ],
+)
+def test_records_that_do_not_go_together(load: Load, text: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        load(text)
+
+
+def test_records_have_one_spelling(load: Load) -> None:
+    found = load(
+        "records:\n"
+        "  Printer.LAN.: [192.0.2.1, '2001:DB8::1', ' a 192.0.2.2']\n"
+        "  '*.Bücher.lan': ['cname WWW.Example.com.']\n"
+        "  host: ['txt one \"two words\"', 'https 1 . alpn=h2']\n"
+    )
+    assert found.records == {
+        "printer.lan": ("A 192.0.2.1", "AAAA 2001:db8::1", "A 192.0.2.2"),
+        "*.xn--bcher-kva.lan": ("CNAME www.example.com",),
+        "host": ('TXT "one" "two words"', "HTTPS 1 . alpn=h2"),
+    }
+    assert found.where("records", "host") == (str(load.path), 4)

@@ -25,7 +25,7 @@ from sinkhole.files import Lock
 from sinkhole.resolver.access import Rules
 from sinkhole.resolver.listener import Limits
 from sinkhole.resolver.listener.tls import context as tls_context
-from sinkhole.service import control, startup
+from sinkhole.service import control, hosts, startup
 from sinkhole.service.settings import Settings
 from sinkhole.service.sockets import Listening, inherited, listen
 from sinkhole.service.supervisor import Built, Configured, Supervisor
@@ -225,6 +225,9 @@ def _configured(ctx: context.Context, running: Config) -> Configured:
 def _settings(config: Config) -> Settings:
     servers = config.upstream.servers or system_resolvers(own=config.listen.dns)
     mode = config.blocking.mode
+    local, skipped = hosts.local(config)
+    for problem in skipped:
+        logging.warning("left out: %s", problem)
     return Settings(
         "",
         tuple((server.protocol, server.host, server.port) for server in servers),
@@ -234,6 +237,7 @@ def _settings(config: Config) -> Settings:
         access=_access(config),
         limits=_limits(config),
         tls=_tls(config),
+        local=local,
     )
 
 

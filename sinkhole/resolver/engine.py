@@ -17,13 +17,26 @@ from sinkhole.names import present, wire_key
 from sinkhole.policy.verdict import Action, Verdict
 from sinkhole.resolver import local
 from sinkhole.resolver.access import DENIED, IGNORED, PROXY, WELCOME, Access, Bucket, behind
-from sinkhole.resolver.answer import MAX_PLAIN, MODES, PROHIBITED, Blocking, blocked, ede, minimal_any, pack
+from sinkhole.resolver.answer import (
+    MAX_PLAIN,
+    MODES,
+    NOT_SUPPORTED,
+    OTHER,
+    PROHIBITED,
+    Blocking,
+    blocked,
+    ede,
+    explained,
+    minimal_any,
+    pack,
+)
 from sinkhole.resolver.cache import Cache
 from sinkhole.resolver.message import (
     ANY,
     BARE_OPT,
     HEADER,
     NOERROR,
+    NOTIMP,
     RD,
     REFUSED,
     SERVFAIL,
@@ -34,6 +47,7 @@ from sinkhole.resolver.message import (
     read_query,
 )
 from sinkhole.resolver.upstream import Forwarder
+from sinkhole.resolver.zones import Zones
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +57,9 @@ _ORDINARY = frozenset({None, *MODES})
 #: How many answers are kept prepared, about 300 octets each, and how many addresses.
 MAX_PREPARED, MAX_ASKERS = 20_000, 100_000
 _NOT_ALLOWED = Response(REFUSED, options=ede(PROHIBITED))
+
+#: Queries for names that are only watched are logged, at most so many in a second.
+MAX_LINES = 10
 
 #: An asker: what ``recvfrom`` gives, with the address first.
 Peer = tuple[Any, ...]
@@ -79,6 +96,8 @@ class Counters:
 
     queries: int = 0
     blocked: int = 0
+    warned: int = 0
+    observed: int = 0
     local: int = 0
     cached: int = 0
     forwarded: int = 0
@@ -90,7 +109,7 @@ class Counters:
 
 
 class Engine:
-    """Answers queries. ``clock`` gives monotonic seconds."""
+    """Answers queries. ``clock`` gives monotonic seconds; without ``zones`` nothing is answered locally."""
 
     def __init__(
         self,
@@ -100,6 +119,7 @@ class Engine:
         blocking: Blocking,
         clock: Callable[[], float] = time.monotonic,
         access: Access | None = None,
+        zones: Zones | None = None,
     ) -> None:
         self._access = access or Access()
         self.policy = policy
@@ -108,9 +128,11 @@ class Engine:
         self.blocking = blocking
         #: EDNS options that every forwarded answer gets besides.
         self.notice = b""
+        self.zones = zones
         self.counters = Counters()
         self._clock = clock
         self._quiet_until = 0.0
+        self._second, self._lines = 0.0, 0
 
     @property
     def policy(self) -> Policy:
@@ -173,13 +195,25 @@ class Engine:
             if query is None or profile == IGNORED:
                 counters.dropped += 1
                 return False
+            zones = self.zones
             if query.rcode:
                 counters.refused += 1
-                send(pack(query, Response(query.rcode), tcp=tcp), peer)
+                told = zones.chaos(query) if zones and profile != DENIED else None
+                send(pack(query, told or _refusal(query.rcode), tcp=tcp), peer)
                 return True
             if profile == DENIED:
                 counters.denied += 1
                 send(pack(query, _NOT_ALLOWED, tcp=tcp), peer)
+                return True
+
+            # Names that the operator states records for come before the policy: his own word stands above every list
+            # and directive, as it does in `allow`, and none of them can take his printer from him.
+            if zones and (found := zones.stated(query)):
+                counters.local += 1
+                if found.target:
+                    self._follow(query, found.response, found.target, peer, send, tcp)
+                else:
+                    send(pack(query, found.response, tcp=tcp), peer)
                 return True
 
             # Policy before the cache: what is remembered is what upstreams said, and that is the same for everyone.
@@ -190,9 +224,18 @@ class Engine:
                     return answered
             elif verdict.action is Action.BLOCK:
                 counters.blocked += 1
-                reply = pack(query, blocked(query.qtype, verdict, self.blocking), tcp=tcp)
+                reply = pack(query, blocked(query.qtype, verdict, self.blocking, query.structured), tcp=tcp)
                 self._prepare(key, packet, query, reply)
                 send(reply, peer)
+                return True
+            elif verdict.action in _WATCHED:
+                self._watch(query, verdict, peer)
+
+            # Zones that mean something only here never reach an upstream. They come after the policy, because a list
+            # may well block a name below one of them, and the answer is to say so.
+            if zones and (response := zones.reserved(query)):
+                counters.local += 1
+                send(pack(query, response, tcp=tcp), peer)
                 return True
 
             # ANY is never forwarded: it serves amplification better than any client.
@@ -201,7 +244,10 @@ class Engine:
                 send(pack(query, minimal_any(), tcp=tcp), peer)
                 return True
 
-            self._resolve(query, partial(self._reply, query, peer, send, tcp))
+            done = partial(self._reply, query, peer, send, tcp)
+            if verdict.action is Action.WARN:
+                done = partial(_warned, verdict.text, done)
+            self._resolve(query, done)
         except Exception:  # noqa: BLE001 - whatever one packet brings about, the next ones are answered
             return self._fault(query, peer, send)
         return True
@@ -243,26 +289,30 @@ class Engine:
         if said == "tcp-only":
             if tcp:
                 return None
-            send(pack(query, Response(NOERROR, truncated=True)), peer)
+            send(pack(query, explained(Response(NOERROR, truncated=True), verdict, query.structured)), peer)
             return True
         try:
             target = local.alias(said, query)
         except OverflowError:
-            send(pack(query, Response(YXDOMAIN), tcp=tcp), peer)
+            send(pack(query, explained(Response(YXDOMAIN), verdict, query.structured), tcp=tcp), peer)
             return True
         if target is None:
             send(pack(query, local.answer(query, said, verdict, self.blocking), tcp=tcp), peer)
-            return True
+        else:
+            self._follow(query, local.way(target, query, verdict, self.blocking.ttl), target, peer, send, tcp)
+        return True
 
-        def behind_alias(response: Response, _age: int) -> None:
+    def _follow(self, query: Query, way: Response, target: bytes, peer: Peer, send: Send, tcp: bool) -> None:
+        """Answer with the aliases that lead to ``target`` and with what that resolves to."""
+        asked = local.asked(query, target)
+
+        def found(response: Response, age: int) -> None:
             try:
-                found = local.aliased(query, said, target, response, verdict, self.blocking.ttl)
-                send(pack(query, found, tcp=tcp), peer)
+                send(pack(query, local.behind(query, way, asked, response, age), tcp=tcp), peer)
             except Exception:  # noqa: BLE001 - as above
                 self._fault(query, peer, send)
 
-        self._resolve(target, behind_alias)
-        return True
+        self._resolve(asked, found)
 
     def _resolve(self, query: Query, done: Callable[[Response, int], None]) -> None:
         """Call ``done`` with what is remembered and its age in seconds, or, later, with what an upstream says.
@@ -299,6 +349,20 @@ class Engine:
         prepared = reply[2:12], cut, reply[12 + len(query.question) :]
         self._prepared[key] = self._shared.setdefault(prepared, prepared)
 
+    def _watch(self, query: Query, verdict: Verdict, peer: Peer) -> None:
+        """Count and log a query for a name that a warning or an observation is about."""
+        if verdict.action is Action.WARN:
+            self.counters.warned += 1
+        else:
+            self.counters.observed += 1
+        now = self._clock()
+        if now >= self._second + 1:
+            self._second, self._lines = now, 0
+        self._lines += 1
+        if self._lines <= MAX_LINES:
+            by = f"directive {verdict.directive}" if verdict.directive else f"list {verdict.list}"
+            log.info("%s: %s asked for %s type %d (%s)", verdict.action, peer[0], present(query.name), query.qtype, by)
+
     def _fault(self, query: Query | None, peer: Peer, send: Send) -> bool:
         """Called from an ``except`` clause."""
         self.counters.errors += 1
@@ -311,6 +375,18 @@ class Engine:
         send(pack(query, Response(SERVFAIL)), peer)
         return True
 
+
+def _refusal(rcode: int) -> Response:
+    """What is not done here says so (RFC 8914 4.22); what is malformed needs no explanation."""
+    return Response(rcode, options=ede(NOT_SUPPORTED) if rcode in (NOTIMP, REFUSED) else b"")
+
+
+def _warned(text: str, done: Callable[[Response, int], None], response: Response, age: int) -> None:
+    """The answer to a name that resolves, marked for those who look at such things."""
+    done(response._replace(options=ede(OTHER, text) + response.options), age)
+
+
+_WATCHED = frozenset({Action.WARN, Action.OBSERVE})
 
 #: (header without the id, where the question ends, everything after it)
 _Prepared = tuple[bytes, int | None, bytes]

@@ -20,10 +20,11 @@ RECORD = struct.Struct("!HHIH")
 
 QR, TC, RD, RA, AD, CD = 0x8000, 0x0200, 0x0100, 0x0080, 0x0020, 0x0010
 NOERROR, FORMERR, SERVFAIL, NXDOMAIN, NOTIMP, REFUSED, YXDOMAIN, NOTAUTH, BADVERS = 0, 1, 2, 3, 4, 5, 6, 9, 16
-A, NS, CNAME, SOA, PTR, HINFO, MX, AAAA, SRV, DNAME, OPT = 1, 2, 5, 6, 12, 13, 15, 28, 33, 39, 41
-TSIG, ANY = 250, 255
-IN = 1
-ECS, PADDING, EDE = 8, 12, 15
+A, NS, CNAME, SOA, PTR, HINFO, MX, TXT, AAAA, SRV, DNAME, OPT = 1, 2, 5, 6, 12, 13, 15, 16, 28, 33, 39, 41
+SVCB, HTTPS, TSIG, ANY, CAA = 64, 65, 250, 255, 257
+IN, CH = 1, 3
+#: EDNS options: client subnet (RFC 7871), padding (RFC 7830), errors (RFC 8914) and the wish for structured ones.
+ECS, PADDING, EDE, SDE = 8, 12, 15, 26
 DO = 0x8000
 NOTIFY = 4
 
@@ -48,7 +49,7 @@ _MAX_OPTIONS = 512  # octets of EDE that are passed on
 #: Query types that no resolver forwards (RFC 6895 3.1: 0, OPT and 128 to 254 are no data); unlisted ones are NOTIMP.
 _NO_DATA = {0: FORMERR, OPT: FORMERR, 128: FORMERR, TSIG: FORMERR, 251: REFUSED, 252: REFUSED}
 #: Record data that is checked: (octets before the names, names, octets after). Names elsewhere are never compressed.
-_SHAPES = {
+SHAPES = {
     A: (0, 0, 4),
     AAAA: (0, 0, 16),
     NS: (0, 1, 0),
@@ -66,7 +67,8 @@ class Query(NamedTuple):
 
     ``question`` is as sent and ``name`` is its wire name lower-cased; both are empty when the packet could not be read.
     ``edns`` is the client's UDP size, at least 512, or 0 without OPT. ``padded`` says that the answer is to be padded
-    (RFC 7830), ``subnet`` is the data of the ECS option (RFC 7871), which anybody may write.
+    (RFC 7830), ``subnet`` is the data of the ECS option (RFC 7871), which anybody may write; ``structured``: it wants
+    structured DNS errors.
     """
 
     id: int
@@ -79,6 +81,7 @@ class Query(NamedTuple):
     do: bool = False
     padded: bool = False
     subnet: bytes = b""
+    structured: bool = False
 
     @property
     def key(self) -> bytes:
@@ -91,7 +94,8 @@ class Response(NamedTuple):
 
     ``records`` are all octets between the question and the OPT record, ``counts`` how many records they hold by
     section, ``ttls`` where in them the TTL fields stand. ``ttl`` is the seconds for which they may be remembered,
-    ``options`` the EDE options (RFC 8914) as wire. A ``truncated`` answer holds nothing.
+    ``options`` the EDE options (RFC 8914) as wire, ``shorter`` what may stand in their place where they do not fit, the
+    longest first. A ``truncated`` answer holds nothing.
     """
 
     rcode: int
@@ -102,6 +106,7 @@ class Response(NamedTuple):
     ttl: int = 0
     options: bytes = b""
     truncated: bool = False
+    shorter: tuple[bytes, ...] = ()
 
 
 class BadResponse(ValueError):
@@ -144,7 +149,9 @@ def read_query(packet: bytes, encrypted: bool = False) -> Query | None:
     # Lower-casing is safe on the whole name: lengths stay under 64 and so are no letters.
     question, name = packet[12 : end + QUESTION.size], packet[12:end].lower()
     padded = encrypted and PADDING in options
-    return Query(ident, flags, rcode, question, name, qtype, edns, do, padded, options.get(ECS, b""))
+    # draft-ietf-dnsop-structured-dns-error-25, 5.4: the SDE option, whatever its data; earlier drafts: an empty EDE 0
+    structured = SDE in options or options.get(EDE) == b"\0\0"
+    return Query(ident, flags, rcode, question, name, qtype, edns, do, padded, options.get(ECS, b""), structured)
 
 
 def _read_extras(packet: bytes, at: int, count: int) -> tuple[int, int, bool, dict[int, bytes]] | None:
@@ -247,7 +254,7 @@ def _read_response(packet: bytes, ident: int, question: bytes) -> Response:
                 rcode |= ttl >> 24 << 4
                 cut, kept = owner, index
             else:
-                if shape := _SHAPES.get(kind):
+                if shape := SHAPES.get(kind):
                     before, inside, after = shape
                     data += before
                     for _ in range(inside):

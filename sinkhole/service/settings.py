@@ -8,13 +8,18 @@ from typing import Any, NamedTuple
 
 from sinkhole.resolver.access import ANYONE, Rules
 from sinkhole.resolver.listener import DEFAULT_LIMITS, Limits
+from sinkhole.resolver.zones import Local
 from sinkhole.service.startup import READY
+
+#: Octets of a line: many times what the configuration and its hosts files may hold.
+MAX_LINE = 64 << 20
 
 
 class Settings(NamedTuple):
     """``bundle``: directory, empty when there is none; ``servers``: (transport, host, port); ``timeout`` in seconds;
     ``mode``: a mode of ``blocking`` or addresses; ``ttl`` in seconds; ``state``: one of
-    :mod:`sinkhole.service.startup`; ``tls``: files of the certificate and its key, if any."""
+    :mod:`sinkhole.service.startup`; ``tls``: files of the certificate and its key, if any; ``local``: what is answered
+    without asking anyone."""
 
     bundle: str
     servers: tuple[tuple[str, str, int], ...]
@@ -25,6 +30,7 @@ class Settings(NamedTuple):
     access: Rules = ANYONE
     limits: Limits = DEFAULT_LIMITS
     tls: tuple[str, str] | None = None
+    local: Local = Local()
 
     def line(self) -> bytes:
         return json.dumps(self._asdict()).encode() + b"\n"
@@ -43,8 +49,14 @@ def parse(line: bytes) -> Settings:
         Rules(*map(_frozen, data["access"])),
         Limits(*data["limits"]),
         _frozen(data["tls"]),
+        _local(*data["local"]),
     )
 
 
 def _frozen(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
+
+
+def _local(records: list[Any], zones: list[str], forward: list[str], *rest: Any) -> Local:
+    stated = tuple((name, tuple(texts)) for name, texts in records)
+    return Local(stated, tuple(zones), tuple(forward), *rest)

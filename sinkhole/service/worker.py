@@ -33,7 +33,8 @@ from sinkhole.resolver.engine import Engine
 from sinkhole.resolver.listener import serve_tcp, serve_udp
 from sinkhole.resolver.listener.tls import context, hush
 from sinkhole.resolver.upstream import Forwarder, Server
-from sinkhole.service.settings import Settings, parse
+from sinkhole.resolver.zones import Zones
+from sinkhole.service.settings import MAX_LINE, Settings, parse
 from sinkhole.service.startup import CLOSED, NOTICES, OPEN, Waiting
 
 #: What the supervisor writes to hear how the worker is.
@@ -58,6 +59,7 @@ class Worker:
         self._tls: ssl.SSLContext | None = None
         self._engine: Engine | None = None
         self._settings: Settings | None = None
+        self._zones: Zones | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._due: datetime | None = None
         self._closing: list[Callable[[], None]] = []
@@ -77,9 +79,13 @@ class Worker:
         answers = blocking(settings.mode, settings.ttl)
         if settings.tls:
             self._tls = context(*map(Path, settings.tls))
+        zones = self._zones
+        if zones is None or self._settings is None or self._settings.local != settings.local:
+            zones = self._zones = Zones(settings.local)
+        zones.tell(Path(settings.bundle).name)
         if self._engine is None:
             forwarder = Forwarder([Server(*server) for server in settings.servers], settings.timeout)
-            self._engine = Engine(policy, forwarder, Cache(), answers, access=Access(settings.access))
+            self._engine = Engine(policy, forwarder, Cache(), answers, access=Access(settings.access), zones=zones)
             self._serve(self._engine, settings)
         else:
             if settings.access != self._engine.access.rules:
@@ -88,6 +94,7 @@ class Worker:
                 self._engine.upstreams = Forwarder([Server(*server) for server in settings.servers], settings.timeout)
                 self._engine.cache = Cache()
             self._engine.blocking = answers
+            self._engine.zones = zones
             self._engine.policy = policy
         notice = NOTICES.get(settings.state)
         self._engine.notice = ede(NOT_READY, notice) if notice else b""
@@ -172,7 +179,7 @@ def _pending(sock: socket.socket) -> bool:
 async def run(control: socket.socket, *listening: Sequence[socket.socket]) -> None:
     """Serve until told to stop, or until the supervisor is gone."""
     worker = Worker(*listening)
-    reader, writer = await asyncio.open_unix_connection(sock=control)
+    reader, writer = await asyncio.open_unix_connection(sock=control, limit=MAX_LINE)
     stopping = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopping.set)
     following = asyncio.create_task(_follow(worker, reader, writer))

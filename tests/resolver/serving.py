@@ -18,6 +18,7 @@ from sinkhole.resolver.cache import Cache
 from sinkhole.resolver.engine import Engine, Handle, Policy
 from sinkhole.resolver.listener import DEFAULT_LIMITS, Limits, serve_tcp, serve_udp
 from sinkhole.resolver.upstream import Forwarder, Server
+from sinkhole.resolver.zones import Zones
 
 BLOCK = Verdict(Action.BLOCK, "xx-2025-01-01", "ai", 16, "restricted by order xx-2025-01-01")
 
@@ -66,6 +67,7 @@ def serving(
     access: Rules = ANYONE,
     tls: Callable[[], ssl.SSLContext] | None = None,
     handle: Handle | None = None,
+    zones: Zones | None = None,
 ) -> Iterator[Running]:
     """Run a resolver in a thread, with ``tls`` over TLS in place of TCP, where ``handle`` may stand in for the engine.
 
@@ -80,7 +82,7 @@ def serving(
         loop.set_exception_handler(lambda _, context: complaints.append(context))
         tcp, udp = _sockets(host)
         upstreams = Forwarder(servers, timeout, limit)
-        engine = Engine(policy, upstreams, Cache(), blocking(mode), access=Access(access))
+        engine = Engine(policy, upstreams, Cache(), blocking(mode), access=Access(access), zones=zones)
         closers = [
             serve_udp(udp, engine.handle),
             serve_tcp(tcp, handle or engine.handle, limits, engine.hears, tls),

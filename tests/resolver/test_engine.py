@@ -17,7 +17,7 @@ from sinkhole.policy.verdict import FORWARD, Action, Verdict
 from sinkhole.resolver.access import PRIVATE, Access, Rules
 from sinkhole.resolver.answer import blocking, pack
 from sinkhole.resolver.cache import Cache
-from sinkhole.resolver.engine import MAX_PREPARED, Engine, Policy, Private
+from sinkhole.resolver.engine import MAX_LINES, MAX_PREPARED, Engine, Policy, Private
 from sinkhole.resolver.message import Query, Response
 from sinkhole.resolver.upstream import Done, Forwarder
 from tests.resolver.serving import BLOCK, BLOCKED, Trees
@@ -93,6 +93,40 @@ def test_only_blocks_are_blocked(action: Action) -> None:
     assert len(told.asked) == 1
 
 
+def test_warnings_and_observations_resolve_and_are_counted_and_logged(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    watched = {
+        "warn.test": Verdict(Action.WARN, "xx-2025-01-01", "ai", text="from 1 May: order xx-2025-01-01"),
+        "observe.test": Verdict(Action.OBSERVE, None, "ads"),
+    }
+    target, told = engine(Trees(watched))
+    warned, observed = (answer(target, wire(f"a\nb.{name}", edns=0)) for name in watched)
+    assert [message.answer[0][0].to_text() for message in (warned, observed)] == ["192.0.2.1"] * 2
+    assert [option.to_text() for option in warned.options] == [
+        "EDE 0 (Other): from 1 May: order xx-2025-01-01",
+        "EDE 15 (Blocked): x",
+    ]
+    assert [option.to_text() for option in observed.options] == ["EDE 15 (Blocked): x"]
+    assert (target.counters.warned, target.counters.observed, target.counters.blocked) == (1, 1, 0)
+    assert len(told.asked) == 2
+    assert [record.getMessage() for record in caplog.records] == [
+        r"warn: 192.0.2.7 asked for a\010b.warn.test type 1 (directive xx-2025-01-01)",
+        r"observe: 192.0.2.7 asked for a\010b.observe.test type 1 (list ads)",
+    ]
+
+
+def test_a_flood_of_watched_names_is_counted_and_not_logged(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    clock = Clock()
+    target, _ = engine(Trees({"observe.test": Verdict(Action.OBSERVE, None, "ads")}), clock=clock)
+    for _ in range(1000):
+        answer(target, wire("observe.test"))
+    assert (target.counters.observed, len(caplog.records)) == (1000, MAX_LINES)
+    clock.now += 1
+    answer(target, wire("observe.test"))
+    assert len(caplog.records) == MAX_LINES + 1
+
+
 @pytest.mark.parametrize("edns", [-1, 0])
 @pytest.mark.parametrize("flags", [0, dns.flags.CD, dns.flags.AD])
 def test_a_prepared_answer_is_the_one_that_was_built(edns: int, flags: int) -> None:
@@ -120,6 +154,19 @@ def test_item_10_a_prepared_answer_is_only_for_the_same_octets() -> None:
     assert not answer(target, wire("blocked.test", "AAAA")).answer[0][0].to_text().startswith("0")
     assert handle(target, wire("blocked.test") + b"trailing") == handle(target, wire("blocked.test"))
     assert len(target._prepared) == 3
+
+
+def test_structured_errors_go_to_those_who_ask_and_never_to_the_next() -> None:
+    """The same name with and without the wish, in either order: what was prepared for one is not for the other."""
+    verdict = BLOCK._replace(structured=('{"c":["mailto:help@example.org"]}',))
+    target, _ = engine(Trees({"blocked.test": verdict}))
+    wish = dns.edns.GenericOption(dns.edns.OptionType.make(26), b"")
+    plain, wishing = wire("blocked.test", edns=0), wire("blocked.test", edns=0, options=[wish])
+    for packet, text in ((plain, BLOCK.text), (wishing, verdict.structured[0])) * 2:
+        (option,) = answer(target, packet).options
+        assert isinstance(option, dns.edns.EDEOption)
+        assert (option.code, option.text) == (16, text)
+    assert len(target._prepared) == 1
 
 
 def test_types_are_not_lowered_with_names() -> None:
