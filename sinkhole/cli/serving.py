@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import secrets
 import sys
 from pathlib import Path
 
 from sinkhole import __version__, bundle
 from sinkhole.cli import context
 from sinkhole.compiler import build
-from sinkhole.config import Config, Endpoint, system_resolvers
+from sinkhole.config import Config, Endpoint, bootstrap, system_resolvers
 from sinkhole.errors import SinkholeError
 from sinkhole.files import Lock
 from sinkhole.service.settings import Settings
@@ -41,7 +42,8 @@ def serve(config: context.ConfigOption = None) -> None:
     ctx = context.load(config)
     state = ctx.config.state_dir
     with Lock(state / "serve.lock"):
-        settings = _settings(ctx.config, _bundle(ctx))
+        token = secrets.token_hex(16)
+        settings = _settings(ctx.config, _bundle(ctx), token)
         sockets = listen(
             ctx.config.listen.dns, ctx.config.workers, optional="dns" not in ctx.config.listen.model_fields_set
         )
@@ -49,7 +51,7 @@ def serve(config: context.ConfigOption = None) -> None:
             sockets,
             settings,
             ctx.bundles,
-            reload=lambda: _reloaded(context.load(config), Path(settings.bundle)),
+            reload=lambda: _reloaded(context.load(config), Path(settings.bundle), token),
             refresh=lambda offline: _build(config, offline),
             interval=_interval(ctx),
             ready=_announce,
@@ -80,20 +82,24 @@ def _bundle(ctx: context.Context) -> Path:
         return current
 
 
-def _settings(config: Config, path: Path) -> Settings:
-    servers = config.upstream.servers or system_resolvers(own=config.listen.dns)
-    mode = config.blocking.mode
+def _settings(config: Config, path: Path, token: str) -> Settings:
+    upstream, mode = config.upstream, config.blocking.mode
     return Settings(
         str(path),
-        tuple((server.protocol, server.host, server.port) for server in servers),
-        float(config.upstream.timeout),
+        upstream.servers or system_resolvers(own=config.listen.dns),
+        float(upstream.timeout),
         mode if isinstance(mode, str) else tuple(map(str, mode)),
         config.blocking.ttl,
+        upstream.strategy,
+        tuple(upstream.conditional.items()),
+        bootstrap(config),
+        str(upstream.ca or ""),
+        token,
     )
 
 
-def _reloaded(ctx: context.Context, path: Path) -> tuple[Settings, float | None]:
-    return _settings(ctx.config, path), _interval(ctx)
+def _reloaded(ctx: context.Context, path: Path, token: str) -> tuple[Settings, float | None]:
+    return _settings(ctx.config, path, token), _interval(ctx)
 
 
 def _interval(ctx: context.Context) -> float | None:

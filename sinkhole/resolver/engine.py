@@ -31,7 +31,7 @@ from sinkhole.resolver.message import (
     Response,
     read_query,
 )
-from sinkhole.resolver.upstream import Forwarder
+from sinkhole.resolver.upstream import Forwarder, Upstreams
 
 log = logging.getLogger(__name__)
 
@@ -76,7 +76,7 @@ class Engine:
     def __init__(
         self,
         policy: Policy,
-        upstreams: Forwarder,
+        upstreams: Upstreams | Forwarder,
         cache: Cache,
         blocking: Blocking,
         clock: Callable[[], float] = time.monotonic,
@@ -149,7 +149,7 @@ class Engine:
                 send(pack(query, minimal_any(), tcp=tcp), peer)
                 return True
 
-            self._resolve(query, partial(self._reply, query, peer, send, tcp))
+            self._resolve(query, peer[0], partial(self._reply, query, peer, send, tcp))
         except Exception:  # noqa: BLE001 - whatever one packet brings about, the next ones are answered
             return self._fault(query, peer, send)
         return True
@@ -180,10 +180,10 @@ class Engine:
             except Exception:  # noqa: BLE001 - as above
                 self._fault(query, peer, send)
 
-        self._resolve(target, behind_alias)
+        self._resolve(target, peer[0], behind_alias)
         return True
 
-    def _resolve(self, query: Query, done: Callable[[Response, int], None]) -> None:
+    def _resolve(self, query: Query, client: str, done: Callable[[Response, int], None]) -> None:
         """Call ``done`` with what is remembered and its age in seconds, or, later, with what an upstream says.
 
         The cache is the one of now: what the former upstreams still say does not get into that of the next ones.
@@ -193,7 +193,7 @@ class Engine:
             done(*hit)
             return
         self.counters.forwarded += 1
-        self.upstreams.ask(query, partial(self._remember, self.cache, query, done))
+        self.upstreams.route(query.name).ask(query, partial(self._remember, self.cache, query, done), client)
 
     def _remember(self, cache: Cache, query: Query, done: Callable[[Response, int], None], response: Response) -> None:
         if query.flags & RD:  # without it an upstream may know less than it would tell others

@@ -25,7 +25,8 @@ from sinkhole.resolver.answer import blocking
 from sinkhole.resolver.cache import Cache
 from sinkhole.resolver.engine import Engine
 from sinkhole.resolver.listener import Close, serve_tcp, serve_udp
-from sinkhole.resolver.upstream import Forwarder, Server
+from sinkhole.resolver.upstream import BUDGET, Server, Upstreams
+from sinkhole.resolver.upstream.crowd import Limits
 from sinkhole.service.settings import Settings, parse
 
 #: How long queries under way may still take when the worker is told to stop, in seconds.
@@ -50,16 +51,20 @@ class Worker:
         loaded = bundle.load(Path(settings.bundle))
         policy = Policy(loaded, datetime.now(UTC))
         answers = blocking(settings.mode, settings.ttl)
+        former = self._settings
+        upstreams = _upstreams(settings) if former is None or former.upstream != settings.upstream else None
         if self._engine is None:
-            forwarder = Forwarder([Server(*server) for server in settings.servers], settings.timeout)
-            self._engine = Engine(policy, forwarder, Cache(), answers)
+            assert upstreams
+            self._engine = Engine(policy, upstreams, Cache(), answers)
             gc.collect()
             gc.freeze()
             self._closing = [serve_udp(sock, self._engine.handle) for sock in self._udp]
             self._closing += [await serve_tcp(sock, self._engine.handle) for sock in self._tcp]
         else:
-            if self._settings and self._settings[1:3] != settings[1:3]:
-                self._engine.upstreams = Forwarder([Server(*server) for server in settings.servers], settings.timeout)
+            if upstreams:
+                # What is under way to the former ones is still answered.
+                asyncio.get_running_loop().call_later(BUDGET + 1, self._engine.upstreams.close)
+                self._engine.upstreams = upstreams
                 self._engine.cache = Cache()
             self._engine.blocking = answers
             self._engine.policy = policy
@@ -93,6 +98,23 @@ class Worker:
             await asyncio.sleep(0.02)
         for close in self._closing:
             close()
+        if self._engine:
+            self._engine.upstreams.close()
+
+
+def _upstreams(settings: Settings) -> Upstreams:
+    """One asker may cost six sockets at a time, when nobody answers; and clients need some too."""
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return Upstreams(
+        [Server(*server) for server in settings.servers],
+        strategy=settings.strategy,
+        timeout=settings.timeout,
+        conditional={domain: [Server(*server) for server in servers] for domain, servers in settings.conditional},
+        bootstrap=[Server(*server) for server in settings.bootstrap],
+        ca=settings.ca,
+        token=settings.token,
+        limits=Limits(total=min(Limits().total, files // 8)),
+    )
 
 
 async def run(control: socket.socket, udp: Sequence[socket.socket], tcp: Sequence[socket.socket]) -> None:
