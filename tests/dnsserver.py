@@ -99,6 +99,7 @@ class _Udp(socketserver.ThreadingUDPServer):
 
 class _Tcp(socketserver.ThreadingTCPServer):
     daemon_threads = True
+    request_queue_size = 128
     owner: DnsServer
 
 

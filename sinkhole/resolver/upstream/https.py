@@ -74,7 +74,7 @@ class Https:
                 except (httpx.ConnectError, httpx.ConnectTimeout) as failure:  # also an unverified certificate
                     error = failure
                     break
-                except Exception as failure:  # whatever three libraries raise, it is no answer
+                except Exception as failure:  # noqa: BLE001 - whatever three libraries raise, it is no answer
                     error = failure
                 else:
                     self._address = address

@@ -1,8 +1,8 @@
 """One question under way: who waits for it, which servers have been asked, and the best that was heard.
 
 Servers are asked in the order of the strategy, some of them at once. One that is late comes round again, as packets get
-lost; its first answer is still listened for, as servers get slow and forgers send much before it. One that refuses or is
-not there is replaced at once.
+lost; its first answer is still listened for, as servers get slow and forgers send much before it. One that refuses, or
+is not there, is replaced at once.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """One upstream server: the way to it, how long it takes, and whether it is there.
 
-Nobody but a probe of our own says that a server is not there. Whenever a question goes without an answer for too long
-the server is in doubt, and is sent a question that every resolver answers at once. So names that are slow to resolve,
+Nobody but a probe of our own says that a server is not there. Whenever a question goes without an answer for too long,
+or ends in SERVFAIL, the server is in doubt, and is sent a question that every resolver answers at once. So names that are slow to resolve,
 forged packets and lost ones take no server out of use; and one that is out is probed every second until it is back.
 
 A probe is also how a loop shows: its name has a label that only we know, and when it comes to us as a query, then the
@@ -77,17 +77,19 @@ class Remote:
             self.latency += (seconds - self.latency) / 8
 
     def outrun(self, seconds: float) -> None:
-        """Another server was faster; so long this one has taken already."""
-        if self.latency is None or seconds > self.latency:
-            self.took(seconds)
+        """Another server answered while this one had taken so long already: count it as twice as slow, at least."""
+        if self.latency is None or 2 * seconds > self.latency:
+            self.took(2 * seconds)
 
     def heard(self, response: Response, seconds: float) -> None:
         self.took(seconds)
-        if response.rcode != SERVFAIL:
+        if response.rcode == SERVFAIL:
+            self.doubt()
+        else:
             self._set(True)
 
     def doubt(self) -> None:
-        """It was late, or could not be reached."""
+        """It was late, could not be reached, or could find nothing out."""
         if not self._probe and not self._timer and asyncio.get_running_loop().time() >= self._calm_until:
             self._ask()
 

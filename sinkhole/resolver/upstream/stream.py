@@ -21,6 +21,8 @@ from sinkhole.resolver.upstream.question import Asker, packet, read_any_case
 DEPTH, CONNECTIONS = 256, 32
 #: Seconds: for one address to take a connection, for that to bring anything, and after which silence means it is dead.
 CONNECT, IDLE, SILENCE = 2.0, 10.0, 1.0
+#: Seconds for which a server that ended a connection over its second question is asked one question on each.
+SINGLY = 60.0
 
 #: The literal addresses of a server, best first. Raises OSError when there are none.
 Addresses = Callable[[], Awaitable[Sequence[str]]]
@@ -45,10 +47,10 @@ class Stream:
         self.port = port
         self.trust = trust
         self.name = name
-        self.depth = DEPTH
         self.strays = 0
         self.address = ""  # the one that took the last connection
         self._connections: list[_Connection] = []
+        self._singly_until = 0.0
 
     def ask(self, query: Query, asker: Asker, question: bytes = b"") -> Exchange:
         """``question`` is how to spell it, else lower case. Raises OSError when too much is under way."""
@@ -59,8 +61,9 @@ class Stream:
 
     def dispatch(self, exchange: Exchange) -> bool:
         """Put it on a connection; whether there was room."""
+        singly = asyncio.get_running_loop().time() < self._singly_until
         for connection in self._connections:
-            if len(connection.waiting) < self.depth:
+            if connection.open and len(connection.waiting) < DEPTH and not singly:
                 connection.take(exchange)
                 return True
         if len(self._connections) >= CONNECTIONS:
@@ -69,6 +72,10 @@ class Stream:
         self._connections.append(connection)
         connection.take(exchange)
         return True
+
+    def ask_singly(self) -> None:
+        """The server takes one question on each connection."""
+        self._singly_until = asyncio.get_running_loop().time() + SINGLY
 
     def forget(self, connection: _Connection) -> None:
         if connection in self._connections:
@@ -120,6 +127,11 @@ class _Connection(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._task: asyncio.Task[None] | None = self._loop.create_task(self._connect())
         self._timer: asyncio.TimerHandle | None = None
+
+    @property
+    def open(self) -> bool:
+        """Whether it is being made, or can be written to."""
+        return self.usable and not (self._transport and self._transport.is_closing())
 
     def take(self, exchange: Exchange) -> None:
         if not self.waiting:
@@ -188,8 +200,6 @@ class _Connection(asyncio.Protocol):
                 self.abort()
                 return
             self.answered += 1
-            if self.answered == 2:
-                self.stream.depth = DEPTH
             if exchange := self.waiting.pop(ident):
                 self._answer(exchange, answer)
 
@@ -207,18 +217,21 @@ class _Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The server, or :meth:`abort`, ended it."""
-        self.usable = False
+        by_server, self.usable = self.usable, False
         self.stream.forget(self)
         if self._timer:
             self._timer.cancel()
         waiting = [exchange for exchange in self.waiting.values() if exchange]
+        # The first answer may not have reached us: ending a connection with queries unread resets it.
+        several = by_server and self._transport is not None and self.answered + len(self.waiting) > 1 >= self.answered
         self.waiting.clear()
-        if waiting and self.answered == 1:
-            self.stream.depth = 1
+        if several and waiting:
+            self.stream.ask_singly()
+        again = several or self.answered
         for exchange in waiting:
             exchange.connection = None
         for exchange in waiting:
-            if exchange.asker and not (self.answered and exchange.tries < 2 and self.stream.dispatch(exchange)):
+            if exchange.asker and not (again and exchange.tries < 2 and self.stream.dispatch(exchange)):
                 exchange.asker.failed()
 
     def abort(self) -> None:

@@ -194,7 +194,7 @@ def test_failover_from_a_server_that_will_not(rcode: int) -> None:
     ):
         assert ask([udp(unwilling), udp(server)], query())[0].rcode == NOERROR
         assert ask([udp(unwilling)], query())[0].rcode == rcode
-        assert len(unwilling.asked) == 2
+        assert len(about(unwilling)) == 2
 
 
 def test_no_such_name_is_an_answer() -> None:

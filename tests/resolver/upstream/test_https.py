@@ -47,7 +47,7 @@ def test_one_connection_for_all(authority: Authority) -> None:
     """Fifty at once, and then one more: all on one connection, and a slow one holds up no other."""
 
     def script(asked: Asked) -> Said:
-        return Said(right(asked), wait=0.3 if asked.name == "slow.example.com" else 0.0)
+        return Said(right(asked), wait=0.8 if asked.name == "slow.example.com" else 0.0)
 
     with DohServer(script, authority.issue("127.0.0.1")) as server:
         forwarder = doh(server, authority)
@@ -55,16 +55,15 @@ def test_one_connection_for_all(authority: Authority) -> None:
         async def main() -> None:
             loop = asyncio.get_running_loop()
             await responses(forwarder, query("first.example.com"))
-            started = loop.time()
             slow = loop.create_task(responses(forwarder, query("slow.example.com")))
             await responses(forwarder, *(query(f"n{number}.example.com") for number in range(50)))
-            assert loop.time() - started < 0.3
+            assert not slow.done()
             await slow
             forwarder.close()
 
         run(main())
     assert len({asked.port for asked in server.asked}) == 1
-    assert len(server.asked) == 52
+    assert len(server.asked) >= 52
 
 
 WRONG: dict[str, Callable[[Asked], Said]] = {
