@@ -8,10 +8,13 @@ generated from the same models.
 from __future__ import annotations
 
 import os
+import re
+import ssl
 import textwrap
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from itertools import chain
 from pathlib import Path
 from types import NoneType
 from typing import Annotated, Any, Literal, NamedTuple, Self, get_args
@@ -52,7 +55,10 @@ KeyPath = tuple[str | int, ...]
 
 MODES = ("null-ip", "nxdomain", "nodata", "refused")
 STARTUPS = ("serve-last", "fail-closed", "open")
-_SCHEMES = ("udp", "tcp")
+STRATEGIES = ("parallel", "ordered", "random")
+#: The port of each way to ask a resolver.
+_PORTS = {"udp": 53, "tcp": 53, "tls": 853, "https": 443}
+_PATH = re.compile(r"/[!-~]*")
 #: Bits of the largest networks that any one organisation has, by IP version.
 _WIDEST = {4: 8, 6: 16}
 #: The types of record that the operator may state, and how many records, of how many octets, for one name.
@@ -71,15 +77,24 @@ class Endpoint(NamedTuple):
 
 
 class Server(NamedTuple):
-    """A resolver to forward to. ``udp`` falls back to TCP for truncated answers; ``tcp`` never uses UDP."""
+    """A resolver to forward to. ``udp`` falls back to TCP for truncated answers; ``tcp`` never uses UDP.
+
+    ``host`` is an address, or for ``tls`` and ``https`` also a host name; ``path`` is that of ``https``.
+    """
 
     protocol: str
     host: str
     port: int
+    path: str = ""
 
     def __str__(self) -> str:
-        where = str(Endpoint(self.host, self.port))
+        where = f"{Endpoint(self.host, self.port)}{self.path}"
         return where if self.protocol == "udp" else f"{self.protocol}://{where}"
+
+    @property
+    def plain(self) -> bool:
+        """Whether it can be asked without knowing an address first, and without a certificate."""
+        return self.protocol in ("udp", "tcp")
 
 
 def _address_and_port(text: str, port: int | None) -> Endpoint:
@@ -107,16 +122,58 @@ def parse_endpoint(text: str) -> Endpoint:
 
 
 def parse_server(text: str) -> Server:
-    """An address with a port or 53, ``tcp://`` in front for TCP only. Raises ValueError with what is allowed."""
+    """``192.0.2.1``, ``tcp://192.0.2.1:53``, ``tls://dns.example``, ``https://dns.example/dns-query``; ports may be
+    left out. Raises ValueError with what is allowed."""
     scheme, separator, rest = text.partition("://")
     if not separator:
         scheme, rest = "udp", text
-    if scheme not in _SCHEMES:
-        raise ValueError(f"{text!r}: {scheme} is not supported; write an address, or tcp://address")
-    host, port = _address_and_port(rest, 53)
+    if scheme not in _PORTS:
+        raise ValueError(
+            f"{text!r}: {scheme} is not supported; write an address, or one behind tcp://, tls:// or https://"
+        )
+    rest, slash, path = rest.partition("/")
+    if slash and scheme != "https":
+        raise ValueError(f"{text!r}: only https:// has a path")
+    path = f"/{path}" if slash else "/dns-query" if scheme == "https" else ""
+    if path and (not _PATH.fullmatch(path) or set(path) & set("#{}\\")):
+        raise ValueError(f"{text!r}: {path!r} is not a path; write https://dns.example/dns-query")
+    if scheme in ("udp", "tcp") or rest.startswith("[") or rest.count(":") > 1 or _is_address(rest.partition(":")[0]):
+        host, port = _address_and_port(rest, _PORTS[scheme])
+    else:
+        host, port = _host_and_port(text, rest, _PORTS[scheme])
     if not port:
         raise ValueError(f"{text!r}: port 0 is not a server")
-    return Server(scheme, host, port)
+    if _is_address(host) and (ip_address(host).is_unspecified or ip_address(host).is_multicast):
+        raise ValueError(f"{text!r}: {host} is not the address of a server")
+    return Server(scheme, host, port, path)
+
+
+def parse_plain(text: str) -> Server:
+    """A server that is asked without encryption. Raises ValueError with what is allowed."""
+    server = parse_server(text)
+    if not server.plain:
+        raise ValueError(f"{text!r}: write an address, or tcp://address: it is asked for the names of the others")
+    return server
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _host_and_port(text: str, rest: str, port: int) -> Endpoint:
+    host, colon, digits = rest.partition(":")
+    if colon:
+        if not re.fullmatch(r"[0-9]{1,5}", digits) or int(digits) > 65535:
+            raise ValueError(f"{text!r} has no port from 0 to 65535")
+        port = int(digits)
+    try:
+        return Endpoint(parse_name(host, single=True), port)
+    except BadName as error:
+        raise ValueError(f"{text!r}: {host!r} is neither an address nor a host name: {error}") from None
 
 
 def _parse_timeout(text: str) -> Duration:
@@ -124,6 +181,23 @@ def _parse_timeout(text: str) -> Duration:
     if not 0 < timeout <= 60:
         raise ValueError(f"{text!r} is not between 1ms and a minute")
     return timeout
+
+
+def _parse_domain(text: str) -> str:
+    try:
+        return parse_name(text, single=True)
+    except BadName as error:
+        raise ValueError(f"{text!r} is not a domain: {error}") from None
+
+
+def _check_certificates(path: Path) -> Path:
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
+    except ssl.SSLError:
+        raise ValueError(f"{path} is not a PEM file of certificates") from None
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read: {error.strerror}") from None
+    return path
 
 
 def _as_mode(value: Any) -> Any:
@@ -244,6 +318,11 @@ ExportFormats = Annotated[
 ]
 
 
+ServerText = Annotated[Server, Text(parse_server)]
+#: Servers in one list, and conditional routes.
+MAX_SERVERS, MAX_ROUTES = 32, 1000
+
+
 class Listen(Model):
     """Where queries are taken."""
 
@@ -319,14 +398,46 @@ class RateLimit(Model):
 class Upstream(Model):
     """Who answers what is not blocked."""
 
-    servers: tuple[Annotated[Server, Text(parse_server)], ...] = Field(
+    servers: tuple[ServerText, ...] = Field(
         (),
-        description="Resolvers to forward to: an address with or without a port; `tcp://` in front for TCP only. "
+        max_length=MAX_SERVERS,
+        description="Resolvers to forward to: an address with or without a port, `tcp://` in front for TCP only; "
+        "`tls://` and `https://` with an address or a host name, for DNS over TLS and over HTTPS. "
         "Default: the name servers of /etc/resolv.conf.",
-        examples=[["9.9.9.9", "[2620:fe::fe]:53", "tcp://149.112.112.112"]],
+        examples=[["9.9.9.9", "[2620:fe::fe]:53", "tls://dns.quad9.net", "https://dns.quad9.net/dns-query"]],
+    )
+    strategy: Annotated[str, one_of(*STRATEGIES)] = Field(
+        "parallel",
+        description="`parallel` asks the fastest and another one at once and takes the first answer, `ordered` one "
+        "after the other, `random` a different one each time. Those that do not answer are always asked last.",
     )
     timeout: Annotated[Duration, Text(_parse_timeout, what="a duration such as 2s")] = Field(
-        Duration(2), description="How long to wait for one of them, as in `500ms` or `2s`; at most a minute."
+        Duration(2),
+        description="How long each of them may take, as in `500ms` or `2s`; at most a minute. All together get 7 "
+        "seconds at most.",
+    )
+    conditional: Annotated[
+        dict[
+            Annotated[str, Text(_parse_domain)],
+            Annotated[tuple[ServerText, ...], Field(min_length=1, max_length=MAX_SERVERS)],
+        ],
+        Field(max_length=MAX_ROUTES),
+    ] = Field(
+        default_factory=dict,
+        description="Other servers for a domain and all below it; the longest domain that fits a name decides.",
+        examples=[{"corp.example": ["10.0.0.53"], "10.in-addr.arpa": ["10.0.0.53"]}],
+    )
+    bootstrap: tuple[Annotated[Server, Text(parse_plain)], ...] = Field(
+        (),
+        max_length=MAX_SERVERS,
+        description="Who is asked for the addresses of host names in `tls://` and `https://`: addresses, or "
+        "`tcp://address`. Default: the servers above that are such, else those of /etc/resolv.conf.",
+        examples=[["9.9.9.9"]],
+    )
+    ca: Annotated[LocalPath, AfterValidator(_check_certificates)] | None = Field(
+        None,
+        description="A PEM file of certificates to trust beside those of the system, for servers of your own.",
+        examples=["./own-ca.pem"],
     )
 
 
@@ -545,6 +656,7 @@ def _conflicts(config: Config) -> Iterator[tuple[KeyPath, str]]:
     if config.listen.dot and not config.tls:
         yield ("listen", "dot"), "DNS over TLS takes a certificate; set tls.cert and tls.key"
     yield from open_to_all(config, (*config.listen.dns, *config.listen.dot))
+    yield from _own_addresses(config)
 
 
 def open_to_all(config: Config, endpoints: Iterable[Endpoint]) -> Iterator[tuple[KeyPath, str]]:
@@ -565,6 +677,38 @@ def open_to_all(config: Config, endpoints: Iterable[Endpoint]) -> Iterator[tuple
             )
 
 
+def _own_addresses(config: Config) -> Iterator[tuple[KeyPath, str]]:
+    """(path, what is wrong) of every upstream that is this resolver itself."""
+    upstream = config.upstream
+    placed: list[tuple[KeyPath, Server]] = [
+        *((("servers", index), server) for index, server in enumerate(upstream.servers)),
+        *((("bootstrap", index), server) for index, server in enumerate(upstream.bootstrap)),
+        *(
+            (("conditional", domain, index), server)
+            for domain, servers in upstream.conditional.items()
+            for index, server in enumerate(servers)
+        ),
+    ]
+    for path, server in placed:
+        if server.plain and is_own(server, config.listen.dns):
+            yield ("upstream", *path), f"{server} is this resolver itself: queries would go round for ever"
+
+
+def is_own(server: Server, listening: Collection[Endpoint]) -> bool:
+    """Whether a plain server is one of the endpoints, or on this host where one takes every address."""
+    address = _unmapped(server.host)
+    for host, port in listening:
+        own = _unmapped(host)
+        if port == server.port and (address == own or (own.is_unspecified and address.is_loopback)):
+            return True
+    return False
+
+
+def _unmapped(host: str) -> IPv4Address | IPv6Address:
+    address = ip_address(host)
+    return getattr(address, "ipv4_mapped", None) or address
+
+
 def _known(data: Mapping[str, Any], directory: Path, catalogue: Catalogue) -> Known:
     def ids(key: str) -> list[str]:
         entries = data.get(key)
@@ -581,10 +725,12 @@ def _known(data: Mapping[str, Any], directory: Path, catalogue: Catalogue) -> Kn
     )
 
 
-def system_resolvers(path: Path = Path("/etc/resolv.conf"), own: Collection[Endpoint] = ()) -> tuple[Server, ...]:
+def system_resolvers(
+    path: Path = Path("/etc/resolv.conf"), own: Collection[Endpoint] = (), key: str = "upstream.servers"
+) -> tuple[Server, ...]:
     """The name servers of a resolv.conf(5), without those in ``own``, where this process listens itself.
 
-    Raises :class:`~sinkhole.errors.ConfigError` when there is none.
+    Raises :class:`~sinkhole.errors.ConfigError` when there is none, with the ``key`` to set instead.
     """
     try:
         lines = path.read_text("utf-8", "replace").splitlines()
@@ -597,11 +743,28 @@ def system_resolvers(path: Path = Path("/etc/resolv.conf"), own: Collection[Endp
                 host = str(ip_address(words[1]))
             except ValueError:
                 continue
-            if Endpoint(host, 53) not in own:
-                servers.append(Server("udp", host, 53))
+            server = Server("udp", host, 53)
+            if not is_own(server, own):
+                servers.append(server)
     if not servers:
-        raise ConfigError([Problem(str(path), 0, 0, "nameserver", "there is none to forward to; set upstream.servers")])
+        raise ConfigError([Problem(str(path), 0, 0, "nameserver", f"there is none to forward to; set {key}")])
     return tuple(servers)
+
+
+def bootstrap(config: Config, resolvers: Path = Path("/etc/resolv.conf")) -> tuple[Server, ...]:
+    """Who is asked for the host names of upstreams; nobody when there are none.
+
+    Raises :class:`~sinkhole.errors.ConfigError` when there are names and nobody to ask.
+    """
+    upstream = config.upstream
+    servers = [*upstream.servers, *chain.from_iterable(upstream.conditional.values())]
+    if all(_is_address(server.host) for server in servers):
+        return ()
+    return (
+        upstream.bootstrap
+        or tuple(server for server in upstream.servers if server.plain)
+        or system_resolvers(resolvers, config.listen.dns, "upstream.bootstrap")
+    )
 
 
 def schema() -> dict[str, Any]:

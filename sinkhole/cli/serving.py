@@ -7,6 +7,7 @@ import gc
 import json
 import logging
 import os
+import secrets
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -18,7 +19,7 @@ from sinkhole import __version__, bundle
 from sinkhole.cli import context
 from sinkhole.cli.building import STALE, age
 from sinkhole.compiler import build, history
-from sinkhole.config import Config, open_to_all, system_resolvers
+from sinkhole.config import Config, bootstrap, open_to_all, system_resolvers
 from sinkhole.errors import BundleError, FeedError, ListenError, SinkholeError
 from sinkhole.feeds.fetch import shown
 from sinkhole.files import Lock
@@ -58,13 +59,14 @@ def serve(config: context.ConfigOption = None) -> None:
     with Lock(state / "serve.lock"):
         found, fresh = _begin(ctx)
         sockets = _sockets(ctx.config)
+        token = secrets.token_hex(16)
         supervisor = Supervisor(
             sockets,
-            _configured(ctx, ctx.config),
+            _configured(ctx, ctx.config, token),
             ctx.bundles,
             found=found,
             fresh=fresh,
-            configure=lambda: _configured(context.load(config), ctx.config),
+            configure=lambda: _configured(context.load(config), ctx.config, token),
             refresh=lambda offline: _build(config, offline),
             ready=_announce,
             commands=control.listen(state),
@@ -205,12 +207,12 @@ def _last(bundles: Path) -> bundle.Bundle | None:
     return None
 
 
-def _configured(ctx: context.Context, running: Config) -> Configured:
+def _configured(ctx: context.Context, running: Config, token: str) -> Configured:
     """What a configuration says to a supervisor that was started with ``running``."""
     plan = ctx.plan
     places = {"listen": "listen", "workers": "workers", "state_dir": "state-dir"}
     return Configured(
-        _settings(ctx.config),
+        _settings(ctx.config, token),
         _interval(ctx),
         ctx.config.startup,
         lambda path: build.missing(plan, json.loads((path / "manifest.json").read_bytes())),
@@ -222,18 +224,22 @@ def _configured(ctx: context.Context, running: Config) -> Configured:
     )
 
 
-def _settings(config: Config) -> Settings:
-    servers = config.upstream.servers or system_resolvers(own=config.listen.dns)
-    mode = config.blocking.mode
+def _settings(config: Config, token: str) -> Settings:
+    upstream, mode = config.upstream, config.blocking.mode
     local, skipped = hosts.local(config)
     for problem in skipped:
         logging.warning("left out: %s", problem)
     return Settings(
         "",
-        tuple((server.protocol, server.host, server.port) for server in servers),
-        float(config.upstream.timeout),
+        upstream.servers or system_resolvers(own=config.listen.dns),
+        float(upstream.timeout),
         mode if isinstance(mode, str) else tuple(map(str, mode)),
         config.blocking.ttl,
+        strategy=upstream.strategy,
+        conditional=tuple(upstream.conditional.items()),
+        bootstrap=bootstrap(config),
+        ca=str(upstream.ca or ""),
+        token=token,
         access=_access(config),
         limits=_limits(config),
         tls=_tls(config),

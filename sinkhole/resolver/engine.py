@@ -46,7 +46,7 @@ from sinkhole.resolver.message import (
     Response,
     read_query,
 )
-from sinkhole.resolver.upstream import Forwarder
+from sinkhole.resolver.upstream import Forwarder, Upstreams
 from sinkhole.resolver.zones import Zones
 
 log = logging.getLogger(__name__)
@@ -114,7 +114,7 @@ class Engine:
     def __init__(
         self,
         policy: Policy,
-        upstreams: Forwarder,
+        upstreams: Upstreams | Forwarder,
         cache: Cache,
         blocking: Blocking,
         clock: Callable[[], float] = time.monotonic,
@@ -247,7 +247,7 @@ class Engine:
             done = partial(self._reply, query, peer, send, tcp)
             if verdict.action is Action.WARN:
                 done = partial(_warned, verdict.text, done)
-            self._resolve(query, done)
+            self._resolve(query, peer[0], done)
         except Exception:  # noqa: BLE001 - whatever one packet brings about, the next ones are answered
             return self._fault(query, peer, send)
         return True
@@ -312,9 +312,9 @@ class Engine:
             except Exception:  # noqa: BLE001 - as above
                 self._fault(query, peer, send)
 
-        self._resolve(asked, found)
+        self._resolve(asked, peer[0], found)
 
-    def _resolve(self, query: Query, done: Callable[[Response, int], None]) -> None:
+    def _resolve(self, query: Query, client: str, done: Callable[[Response, int], None]) -> None:
         """Call ``done`` with what is remembered and its age in seconds, or, later, with what an upstream says.
 
         The cache is the one of now: what the former upstreams still say does not get into that of the next ones.
@@ -324,7 +324,7 @@ class Engine:
             done(*hit)
             return
         self.counters.forwarded += 1
-        self.upstreams.ask(query, partial(self._remember, self.cache, query, done))
+        self.upstreams.route(query.name).ask(query, partial(self._remember, self.cache, query, done), client)
 
     def _remember(self, cache: Cache, query: Query, done: Callable[[Response, int], None], response: Response) -> None:
         if query.flags & RD:  # without it an upstream may know less than it would tell others

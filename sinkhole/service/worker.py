@@ -32,7 +32,8 @@ from sinkhole.resolver.cache import Cache
 from sinkhole.resolver.engine import Engine
 from sinkhole.resolver.listener import serve_tcp, serve_udp
 from sinkhole.resolver.listener.tls import context, hush
-from sinkhole.resolver.upstream import Forwarder, Server
+from sinkhole.resolver.upstream import BUDGET, Server, Upstreams
+from sinkhole.resolver.upstream.crowd import Limits
 from sinkhole.resolver.zones import Zones
 from sinkhole.service.settings import MAX_LINE, Settings, parse
 from sinkhole.service.startup import CLOSED, NOTICES, OPEN, Waiting
@@ -79,19 +80,23 @@ class Worker:
         answers = blocking(settings.mode, settings.ttl)
         if settings.tls:
             self._tls = context(*map(Path, settings.tls))
+        former = self._settings
         zones = self._zones
-        if zones is None or self._settings is None or self._settings.local != settings.local:
+        if zones is None or former is None or former.local != settings.local:
             zones = self._zones = Zones(settings.local)
         zones.tell(Path(settings.bundle).name)
+        upstreams = _upstreams(settings) if former is None or former.upstream != settings.upstream else None
         if self._engine is None:
-            forwarder = Forwarder([Server(*server) for server in settings.servers], settings.timeout)
-            self._engine = Engine(policy, forwarder, Cache(), answers, access=Access(settings.access), zones=zones)
+            assert upstreams
+            self._engine = Engine(policy, upstreams, Cache(), answers, access=Access(settings.access), zones=zones)
             self._serve(self._engine, settings)
         else:
             if settings.access != self._engine.access.rules:
                 self._engine.access = Access(settings.access)
-            if self._settings and self._settings[1:3] != settings[1:3]:
-                self._engine.upstreams = Forwarder([Server(*server) for server in settings.servers], settings.timeout)
+            if upstreams:
+                # What is under way to the former ones is still answered.
+                asyncio.get_running_loop().call_later(BUDGET + 1, self._engine.upstreams.close)
+                self._engine.upstreams = upstreams
                 self._engine.cache = Cache()
             self._engine.blocking = answers
             self._engine.zones = zones
@@ -158,6 +163,23 @@ class Worker:
             await asyncio.sleep(0.02)
         for close in self._closing:
             close()
+        if self._engine:
+            self._engine.upstreams.close()
+
+
+def _upstreams(settings: Settings) -> Upstreams:
+    """One asker may cost six sockets at a time, when nobody answers; and clients need some too."""
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return Upstreams(
+        [Server(*server) for server in settings.servers],
+        strategy=settings.strategy,
+        timeout=settings.timeout,
+        conditional={domain: [Server(*server) for server in servers] for domain, servers in settings.conditional},
+        bootstrap=[Server(*server) for server in settings.bootstrap],
+        ca=settings.ca,
+        token=settings.token,
+        limits=Limits(total=min(Limits().total, files // 8)),
+    )
 
 
 def _policy(settings: Settings) -> Policy | Waiting:
