@@ -12,6 +12,7 @@ import typer
 from sinkhole import __version__, config
 from sinkhole.cli import context
 from sinkhole.errors import SinkholeError
+from sinkhole.service import hosts
 
 
 def check(config: context.ConfigOption = None) -> None:
@@ -21,6 +22,8 @@ def check(config: context.ConfigOption = None) -> None:
     are run over what is at hand: local files, and the last good copies of feeds.
     """
     ctx = context.load(config)
+    for problem in hosts.read(ctx.config.local.hosts).skipped:
+        print(f"left out: {problem}", file=sys.stderr)
     if ctx.config.expect:
         with ctx.built() as made:
             if wrong := list(ctx.unexpected(made)):
