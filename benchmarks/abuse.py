@@ -226,7 +226,8 @@ def measure(seconds: float, rate: float, realtime: bool) -> dict[str, Any]:
 
 def show(report: dict[str, Any]) -> None:
     print(
-        f"{report['rate']:,.0f} queries/s for {report['seconds']:.0f} s each (upstream silent: six times that), half blocked and half remembered\n"
+        f"{report['rate']:,.0f} queries/s, half blocked and half remembered, for {report['seconds']:.0f} s each "
+        "(upstream silent, 500 other names/s: six times that)\n"
     )
     print("| meanwhile | lost | wrong | p50 ms | p99 ms | p99.9 ms | worst ms | waiting | memory |")
     print("|---|---:|---:|---:|---:|---:|---:|---:|---:|")
