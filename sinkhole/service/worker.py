@@ -63,6 +63,7 @@ class Worker:
         self._zones: Zones | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._due: datetime | None = None
+        self._change: asyncio.Task[None] | None = None  # so that it is not forgotten while it runs
         self._closing: list[Callable[[], None]] = []
 
     async def apply(self, settings: Settings) -> str:
@@ -146,10 +147,16 @@ class Worker:
     def _look(self, policy: Policy, due: datetime | None) -> None:
         now = datetime.now(UTC)
         if (due and now >= due) or now < policy.at:
-            policy = Policy(policy.bundle, now)
-            assert self._engine
-            self._engine.policy = policy
-        self._watch(policy)
+            self._change = asyncio.get_running_loop().create_task(self._turn(policy, now))
+        else:
+            self._watch(policy)
+
+    async def _turn(self, policy: Policy, now: datetime) -> None:
+        """Put the policy of another instant in force, unless a new one came first."""
+        turned = await asyncio.to_thread(Policy, policy.bundle, now)
+        if self._engine and self._engine.policy is policy:
+            self._engine.policy = turned
+            self._watch(turned)
 
     async def stop(self) -> None:
         """Take no more queries, answer those under way, and close."""
