@@ -51,8 +51,8 @@ def _upstream(sock: socket.socket, how: Any) -> None:
             for ident in range(65_536):
                 if ident != int.from_bytes(packet[:2]):
                     sock.sendto(ident.to_bytes(2) + forged, peer)
-                if not ident % 128:
-                    time.sleep(0.0005)  # what overflows a socket's buffer reaches nobody
+                if not ident % 256:
+                    time.sleep(0.001)  # what overflows a socket's buffer reaches nobody
             time.sleep(0.01)
         sock.sendto(packet[:2] + body + _RECORD, peer)
 
@@ -184,6 +184,8 @@ def measure(seconds: float, rate: float, realtime: bool) -> dict[str, Any]:
         process = subprocess.Popen(command, stdout=log, stderr=log)
         stack.callback(process.wait, 20)
         stack.callback(process.terminate)
+        if realtime:
+            os.sched_setscheduler(upstream.pid, os.SCHED_RR, os.sched_param(1))
         wait_blocked(port, names[-1], 60)
         draw = random.Random(1)
         asked = [
