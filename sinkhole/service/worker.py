@@ -30,7 +30,7 @@ from sinkhole.resolver.access import Access
 from sinkhole.resolver.answer import NOT_READY, blocking, ede
 from sinkhole.resolver.cache import Cache
 from sinkhole.resolver.engine import Engine
-from sinkhole.resolver.listener import serve_tcp, serve_udp
+from sinkhole.resolver.listener import Connections, serve_tcp, serve_udp
 from sinkhole.resolver.listener.tls import context, hush
 from sinkhole.resolver.upstream import BUDGET, Server, Upstreams
 from sinkhole.resolver.upstream.crowd import Limits
@@ -125,10 +125,10 @@ class Worker:
         }
 
     def _serve(self, engine: Engine, settings: Settings) -> None:
-        handle, limits, hears = engine.handle, settings.limits, engine.hears
+        handle, connections, hears = engine.handle, Connections(settings.limits), engine.hears
         self._closing = [serve_udp(sock, handle) for sock in self._udp]
-        self._closing += [serve_tcp(sock, handle, limits, hears) for sock in self._tcp]
-        self._closing += [serve_tcp(sock, handle, limits, hears, self._current_tls) for sock in self._dot]
+        self._closing += [serve_tcp(sock, handle, connections, hears) for sock in self._tcp]
+        self._closing += [serve_tcp(sock, handle, connections, hears, self._current_tls) for sock in self._dot]
 
     def _current_tls(self) -> ssl.SSLContext:
         assert self._tls
