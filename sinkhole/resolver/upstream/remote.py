@@ -1,8 +1,9 @@
 """One upstream server: the way to it, how long it takes, and whether it is there.
 
 Nobody but a probe of our own says that a server is not there. Whenever a question goes without an answer for too long,
-or ends in SERVFAIL, the server is in doubt, and is sent a question that every resolver answers at once. So names that are slow to resolve,
-forged packets and lost ones take no server out of use; and one that is out is probed every second until it is back.
+or ends in SERVFAIL, the server is in doubt, and is sent a question that every resolver answers at once. So names that
+are slow to resolve, forged packets and lost ones take no server out of use; and one that is out is probed every second
+until it is back.
 
 A probe is also how a loop shows: its name has a label that only we know, and when it comes to us as a query, then the
 server forwards to us. It lies below ``sinkhole.example``, which resolvers treat like any name (RFC 6761 6.5), or below
