@@ -44,7 +44,7 @@ class Heard(NamedTuple):
 
     def data(self) -> dict[str, Any]:
         """The figures as JSON has them: times in milliseconds."""
-        parts = quantiles(self.delays, n=1000) if len(self.delays) > 1 else [0.0] * 999
+        parts = quantiles(self.delays, n=1000, method="inclusive") if len(self.delays) > 1 else [0.0] * 999
         times = {"p50": parts[499], "p99": parts[989], "p99.9": parts[998], "worst": max(self.delays, default=0.0)}
         return {
             "queries": self.sent,

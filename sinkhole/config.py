@@ -353,9 +353,7 @@ class Listen(Model):
         description="Addresses with ports for DNS over TLS, usually port 853; takes `tls`.",
         examples=[["0.0.0.0:853", "[::]:853"]],
     )
-    connections: Connections = Field(
-        1000, description="How many connections each worker keeps open, over TCP and over TLS each."
-    )
+    connections: Connections = Field(1000, description="How many connections over TCP and TLS each worker keeps open.")
     connections_per_client: Connections = Field(100, description="How many of them one address may have.")
     idle_timeout: Annotated[Duration, Text(_parse_timeout, what="a duration such as 10s")] = Field(
         Duration(10), description="How long a connection may do nothing, as in `10s`; at most a minute."

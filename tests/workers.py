@@ -67,6 +67,7 @@ def running(log: IO[bytes] | None = None) -> Iterator[Child]:
     ours, theirs = socket.socketpair()
     ours.settimeout(20)
     (listening,) = listen([Endpoint("127.0.0.1", 0)], 1)
+    (endpoint,) = listening.endpoints
     numbers = [sock.fileno() for sock in (theirs, listening.udp[0], listening.tcp[0])]
     process = subprocess.Popen(
         [sys.executable, "-m", "sinkhole.service.worker", *map(str, numbers), ""],
@@ -76,7 +77,7 @@ def running(log: IO[bytes] | None = None) -> Iterator[Child]:
     )
     for sock in (theirs, listening.udp[0], listening.tcp[0]):
         sock.close()
-    child = Child(process, ours, listening.endpoints[0])
+    child = Child(process, ours, endpoint)
     try:
         yield child
     finally:

@@ -20,6 +20,7 @@ from sinkhole.cli import context
 from sinkhole.cli.building import STALE, age
 from sinkhole.compiler import build, history
 from sinkhole.config import Config, bootstrap, open_to_all, system_resolvers
+from sinkhole.document import dotted
 from sinkhole.errors import BundleError, FeedError, ListenError, SinkholeError
 from sinkhole.feeds.fetch import shown
 from sinkhole.files import Lock
@@ -45,8 +46,9 @@ def serve(config: context.ConfigOption = None) -> None:
     Names that the policy blocks are answered at once; everything else is forwarded. With no configuration it listens on
     127.0.0.1 and ::1, port 5353, forwards to the system's resolvers, and enforces the catalogue's default list.
 
-    SIGTERM stops it after the queries under way are answered; SIGHUP does what `sinkhole reload` does. Listening
-    addresses, the number of workers and the state directory need a restart.
+    SIGTERM stops it after the queries under way are answered; SIGHUP does what `sinkhole reload` does. What `listen`
+    says, the number of workers and the state directory need a restart. Sockets that systemd opened are used in place
+    of those that `listen` names.
 
     \b
     sinkhole serve
@@ -62,11 +64,11 @@ def serve(config: context.ConfigOption = None) -> None:
         token = secrets.token_hex(16)
         supervisor = Supervisor(
             sockets,
-            _configured(ctx, ctx.config, token),
+            _configured(ctx, ctx.config, token, sockets[0]),
             ctx.bundles,
             found=found,
             fresh=fresh,
-            configure=lambda: _configured(context.load(config), ctx.config, token),
+            configure=lambda: _configured(context.load(config), ctx.config, token, sockets[0]),
             refresh=lambda offline: _build(config, offline),
             ready=_announce,
             commands=control.listen(state),
@@ -80,12 +82,10 @@ def serve(config: context.ConfigOption = None) -> None:
 def _sockets(config: Config) -> Sequence[Listening]:
     """Those that systemd opened, if any, in place of all that the configuration says; for each worker."""
     if found := inherited(os.environ, config.workers):
-        endpoints = [*found[0].endpoints, *found[0].encrypted]
-        logging.info("systemd listens on %s; listen.dns and listen.dot do not count", ", ".join(map(str, endpoints)))
-        if found[0].dot and not config.tls:
-            raise ListenError("systemd listens for DNS over TLS, which takes a certificate; set tls.cert and tls.key")
-        for path, why in open_to_all(config, endpoints):
-            raise ListenError(f"{'.'.join(map(str, path))}: {why}")
+        logging.info(
+            "systemd listens on %s; listen.dns and listen.dot do not count",
+            ", ".join(map(str, (*found[0].endpoints, *found[0].encrypted))),
+        )
         return found
     optional = "dns" not in config.listen.model_fields_set
     return listen(config.listen.dns, config.workers, dot=config.listen.dot, optional=optional)
@@ -207,12 +207,12 @@ def _last(bundles: Path) -> bundle.Bundle | None:
     return None
 
 
-def _configured(ctx: context.Context, running: Config, token: str) -> Configured:
+def _configured(ctx: context.Context, running: Config, token: str, listening: Listening) -> Configured:
     """What a configuration says to a supervisor that was started with ``running``."""
     plan = ctx.plan
     places = {"listen": "listen", "workers": "workers", "state_dir": "state-dir"}
     return Configured(
-        _settings(ctx.config, token),
+        _settings(ctx.config, token, listening),
         _interval(ctx),
         ctx.config.startup,
         lambda path: build.missing(plan, json.loads((path / "manifest.json").read_bytes())),
@@ -224,14 +224,19 @@ def _configured(ctx: context.Context, running: Config, token: str) -> Configured
     )
 
 
-def _settings(config: Config, token: str) -> Settings:
+def _settings(config: Config, token: str, listening: Listening) -> Settings:
+    """Raises SinkholeError when the configuration is not one for these sockets, which systemd may have opened."""
+    if listening.dot and not config.tls:
+        raise ListenError("DNS over TLS takes a certificate; set tls.cert and tls.key")
+    for key, why in open_to_all(config, (*listening.endpoints, *listening.encrypted)):
+        raise ListenError(f"{dotted(key)}: {why}")
     upstream, mode = config.upstream, config.blocking.mode
     local, skipped = hosts.local(config)
     for problem in skipped:
         logging.warning("left out: %s", problem)
     return Settings(
         "",
-        upstream.servers or system_resolvers(own=config.listen.dns),
+        upstream.servers or system_resolvers(own=listening.endpoints),
         float(upstream.timeout),
         mode if isinstance(mode, str) else tuple(map(str, mode)),
         config.blocking.ttl,

@@ -173,8 +173,8 @@ class Engine:
             # bounds of its own, and its clients are who they say they are.
             profile, bucket = self._askers.get(peer[0]) or self._meet(peer[0])
             if not tcp:
-                bucket[0] -= 1
-                if bucket[0] < 0 and not self._access.refill(bucket):
+                bucket[0] = left = bucket[0] - 1
+                if left < 0 and not self._access.refill(bucket):
                     return self._limit(packet, peer, send)
 
             # A name that was blocked before costs one look-up. The key is the packet but for its id, with the name in

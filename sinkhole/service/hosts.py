@@ -76,4 +76,5 @@ def local(config: Config) -> tuple[Local, list[Problem]]:
     records = {**config.records, **{name: texts for name, texts in hosts.records.items() if name not in config.records}}
     stated = tuple((name, tuple(texts)) for name, texts in records.items())
     said = config.local
-    return Local(stated, said.zones, said.forward, said.ttl, said.version or "", said.server_id or ""), hosts.skipped
+    forward = (*said.forward, *config.upstream.conditional)  # who has servers of its own is asked there
+    return Local(stated, said.zones, forward, said.ttl, said.version or "", said.server_id or ""), hosts.skipped

@@ -30,7 +30,7 @@ from sinkhole.resolver.access import Access
 from sinkhole.resolver.answer import NOT_READY, blocking, ede
 from sinkhole.resolver.cache import Cache
 from sinkhole.resolver.engine import Engine
-from sinkhole.resolver.listener import serve_tcp, serve_udp
+from sinkhole.resolver.listener import Connections, serve_tcp, serve_udp
 from sinkhole.resolver.listener.tls import context, hush
 from sinkhole.resolver.upstream import BUDGET, Server, Upstreams
 from sinkhole.resolver.upstream.crowd import Limits
@@ -63,6 +63,7 @@ class Worker:
         self._zones: Zones | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._due: datetime | None = None
+        self._change: asyncio.Task[None] | None = None  # so that it is not forgotten while it runs
         self._closing: list[Callable[[], None]] = []
 
     async def apply(self, settings: Settings) -> str:
@@ -124,10 +125,10 @@ class Worker:
         }
 
     def _serve(self, engine: Engine, settings: Settings) -> None:
-        handle, limits, hears = engine.handle, settings.limits, engine.hears
+        handle, connections, hears = engine.handle, Connections(settings.limits), engine.hears
         self._closing = [serve_udp(sock, handle) for sock in self._udp]
-        self._closing += [serve_tcp(sock, handle, limits, hears) for sock in self._tcp]
-        self._closing += [serve_tcp(sock, handle, limits, hears, self._current_tls) for sock in self._dot]
+        self._closing += [serve_tcp(sock, handle, connections, hears) for sock in self._tcp]
+        self._closing += [serve_tcp(sock, handle, connections, hears, self._current_tls) for sock in self._dot]
 
     def _current_tls(self) -> ssl.SSLContext:
         assert self._tls
@@ -146,10 +147,16 @@ class Worker:
     def _look(self, policy: Policy, due: datetime | None) -> None:
         now = datetime.now(UTC)
         if (due and now >= due) or now < policy.at:
-            policy = Policy(policy.bundle, now)
-            assert self._engine
-            self._engine.policy = policy
-        self._watch(policy)
+            self._change = asyncio.get_running_loop().create_task(self._turn(policy, now))
+        else:
+            self._watch(policy)
+
+    async def _turn(self, policy: Policy, now: datetime) -> None:
+        """Put the policy of another instant in force, unless a new one came first."""
+        turned = await asyncio.to_thread(Policy, policy.bundle, now)
+        if self._engine and self._engine.policy is policy:
+            self._engine.policy = turned
+            self._watch(turned)
 
     async def stop(self) -> None:
         """Take no more queries, answer those under way, and close."""

@@ -12,6 +12,7 @@ import pytest
 
 from sinkhole import bundle
 from tests.conftest import FORWARDED, Running, Site
+from tests.dnsserver import Asked, DnsServer, reply
 
 SETTINGS = {
     "workers": 2,
@@ -25,6 +26,10 @@ SETTINGS = {
     "policy": [{"groups": ["all"], "lists": ["games"]}, {"groups": ["all"], "lists": ["watched"], "action": "observe"}],
     "block": ["games.example.com"],
 }
+
+
+def elsewhere(asked: Asked) -> Iterator[bytes]:
+    yield reply(asked.packet, PTR="pc.corp.example.")
 
 
 @pytest.fixture(scope="module")
@@ -124,6 +129,14 @@ def test_twenty_thousand_hosts_reach_the_workers(site: Site) -> None:
     with site.running({"workers": 1, "local": {"hosts": ["hosts"]}}) as running:
         assert answer(running, "n19999.corp.example") == ("NOERROR", ["10.1.79.249"])
         assert answer(running, "249.79.1.10.in-addr.arpa", "PTR") == ("NOERROR", ["n19999.corp.example."])
+
+
+def test_a_reverse_zone_with_servers_of_its_own_is_asked_there(site: Site) -> None:
+    with DnsServer(elsewhere) as office:
+        upstream = {"servers": ["127.0.0.1:9"], "conditional": {"10.in-addr.arpa": [f"127.0.0.1:{office.port}"]}}
+        with site.running({"workers": 1, "upstream": upstream}) as running:
+            assert answer(running, "7.0.0.10.in-addr.arpa", "PTR") == ("NOERROR", ["pc.corp.example."])
+            assert answer(running, "7.1.168.192.in-addr.arpa", "PTR") == ("NXDOMAIN", [])
 
 
 def test_check_names_the_lines_that_are_left_out_and_the_file_that_is_not_there(site: Site) -> None:

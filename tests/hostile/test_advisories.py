@@ -25,6 +25,7 @@ from sinkhole.names import to_wire
 from sinkhole.policy.verdict import Action, Verdict
 from sinkhole.resolver.message import FORMERR, BadResponse, read_query, read_response
 from sinkhole.resolver.upstream import Server
+from tests.conftest import Site
 from tests.dnsserver import Asked, DnsServer, Script, reply
 from tests.resolver.serving import BLOCKED, Running, Trees, serving
 
@@ -311,3 +312,20 @@ def test_cve_2017_3140_an_alias_to_itself_or_in_a_circle_ends() -> None:
             assert ask(resolver, name).answer[0].rdtype == dns.rdatatype.CNAME
         assert len(server.asked) <= 4
         assert resolver.engine.counters.errors == 0
+
+
+# Lists
+
+
+def test_cve_2024_36814_a_list_is_no_way_to_read_other_files(
+    site: Site, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """AdGuard Home: a list could be any file of the machine. Here no link leads out of the directory of a list."""
+    secret = tmp_path_factory.mktemp("elsewhere") / "secret.txt"
+    secret.write_text("0.0.0.0 secret.example.com\n")
+    (site.directory / "own.txt").symlink_to(secret)
+    lists = {"own": {"sources": ["./own.txt"]}}
+    config = site.configure({"lists": lists, "policy": [{"groups": ["all"], "lists": ["own"]}]})
+    site.run("build", "-c", config, "--no-exports", code=3)
+    (found,) = site.run("explain", "-c", config, "--json", "secret.example.com").lines
+    assert found["action"] == "forward"

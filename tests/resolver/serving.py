@@ -16,7 +16,7 @@ from sinkhole.resolver.access import ANYONE, Access, Rules
 from sinkhole.resolver.answer import blocking
 from sinkhole.resolver.cache import Cache
 from sinkhole.resolver.engine import Engine, Handle, Policy
-from sinkhole.resolver.listener import DEFAULT_LIMITS, Limits, serve_tcp, serve_udp
+from sinkhole.resolver.listener import DEFAULT_LIMITS, Connections, Limits, serve_tcp, serve_udp
 from sinkhole.resolver.upstream import Forwarder, Server
 from sinkhole.resolver.zones import Zones
 
@@ -85,7 +85,7 @@ def serving(
         engine = Engine(policy, upstreams, Cache(), blocking(mode), access=Access(access), zones=zones)
         closers = [
             serve_udp(udp, engine.handle),
-            serve_tcp(tcp, handle or engine.handle, limits, engine.hears, tls),
+            serve_tcp(tcp, handle or engine.handle, Connections(limits), engine.hears, tls),
             upstreams.close,
         ]
         started.append(Running(engine, udp.getsockname()[1], loop))

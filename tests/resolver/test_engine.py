@@ -20,6 +20,7 @@ from sinkhole.resolver.cache import Cache
 from sinkhole.resolver.engine import MAX_LINES, MAX_PREPARED, Engine, Policy, Private
 from sinkhole.resolver.message import Query, Response
 from sinkhole.resolver.upstream import Done, Forwarder
+from sinkhole.resolver.zones import Local, Zones
 from tests.resolver.serving import BLOCK, BLOCKED, Trees
 
 PEER = ("192.0.2.7", 4242)
@@ -347,6 +348,9 @@ def seeds() -> Iterator[bytes]:
             yield wire(name, "A", edns=edns)
     yield wire(edns=0, options=[dns.edns.ECSOption("192.0.2.0", 24), dns.edns.EDEOption(dns.edns.EDECode.BLOCKED, "x")])
     yield wire(qtype="ANY")
+    for name in ("printer.test", "a.x.test", "1.10.in-addr.arpa", "localhost"):
+        yield wire(name, "A", edns=0, options=[dns.edns.GenericOption(dns.edns.OptionType.make(26), b"")])
+    yield dns.message.make_query("version.bind", "TXT", "CH").to_wire()
     yield struct.pack("!6H", 1, 0x0100, 1, 0, 0, 2) + b"\xc2\x8c" * 331
 
 
@@ -355,6 +359,9 @@ def test_mutated_packets() -> None:
     rng = random.Random(3)
     originals = list(seeds())
     target, _ = engine()
+    records = (("printer.test", ("A 192.0.2.1", "HTTPS 1 . alpn=h2")), ("*.x.test", ("CNAME www.example.com",)))
+    target.zones = Zones(Local(records, ("test",), version="v"))
+    target.zones.tell("bundle")
     for _ in range(20_000):
         packet = bytearray(rng.choice(originals))
         for _ in range(rng.randint(0, 5)):

@@ -157,7 +157,7 @@ def test_item_13_source_port_53_gets_no_more_than_an_error(name: str, rcode: str
     """It may be a server that somebody wants to flood: no records, not even EDE; a client comes back over TCP."""
 
     def script(asked: Asked) -> list[bytes]:
-        return right(asked) if b"example" in asked.packet else [reply(asked.packet, rcode=2)]
+        return right(asked) if b"example" in asked.packet.lower() else [reply(asked.packet, rcode=2)]
 
     query = dns.message.make_query(name, "A", use_edns=edns)
     with DnsServer(script) as server, serving(upstream(server)) as resolver:

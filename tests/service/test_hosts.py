@@ -51,9 +51,16 @@ def test_files_of_the_configuration_add_to_its_records(tmp_path: Path) -> None:
     (tmp_path / "two").write_text("192.0.2.3 b.lan\n")
     path = tmp_path / "sinkhole.yaml"
     path.write_text("records: {a.lan: [192.0.2.9]}\nlocal: {hosts: [one, ./two], zones: [lan], server-id: x}\n")
+    assert hosts.local(config.load(path, load()))[0].forward == ()
     local, skipped = hosts.local(config.load(path, load()))
     assert local.records == (("a.lan", ("A 192.0.2.9",)), ("b.lan", ("A 192.0.2.2", "A 192.0.2.3")))
     assert (local.zones, local.server_id, local.version, skipped) == (("lan",), "x", "", [])
+
+
+def test_a_zone_with_servers_of_its_own_is_forwarded(tmp_path: Path) -> None:
+    path = tmp_path / "sinkhole.yaml"
+    path.write_text("upstream: {conditional: {10.in-addr.arpa: [192.0.2.53]}}\nlocal: {forward: [home.arpa]}\n")
+    assert hosts.local(config.load(path, load()))[0].forward == ("home.arpa", "10.in-addr.arpa")
 
 
 @pytest.mark.parametrize(

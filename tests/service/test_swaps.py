@@ -13,7 +13,7 @@ from sinkhole.service import control
 from tests.conftest import FORWARDED, Site
 
 FREE = b"\0\4" + bytes(map(int, FORWARDED[0].split(".")))
-SWAPS = 20
+SWAPS = 8
 
 
 def test_no_query_is_lost_and_no_answer_wrong_while_the_bundle_is_swapped(site: Site) -> None:
@@ -56,5 +56,5 @@ def test_no_query_is_lost_and_no_answer_wrong_while_the_bundle_is_swapped(site: 
         changing.join()
         assert running.workers() == workers
     assert len(taken) == SWAPS
-    assert heard.sent > 1000
+    assert heard.sent > 500
     assert (heard.lost, heard.wrong) == (0, [])

@@ -78,7 +78,7 @@ def local_socket() -> Iterator[socket.socket]:
 )
 def test_a_directive_starts_and_ends_by_itself(tmp_path: Path, directive: Any, before: bool, after: bool) -> None:
     """At its instant, and answers that were prepared before it are forgotten."""
-    boundary = datetime.now(UTC) + timedelta(seconds=0.4)
+    boundary = datetime.now(UTC) + timedelta(seconds=1.5)
     path = bundle_with(tmp_path, **directive(boundary.isoformat()))
 
     async def blocked(port: int) -> bool:

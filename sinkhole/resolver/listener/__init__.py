@@ -4,7 +4,7 @@ Servers take a socket that is already bound (a supervisor opened it, perhaps as 
 function that stops them.
 """
 
-from sinkhole.resolver.listener.tcp import DEFAULT_LIMITS, Limits, serve_tcp
+from sinkhole.resolver.listener.tcp import DEFAULT_LIMITS, Connections, Limits, serve_tcp
 from sinkhole.resolver.listener.udp import serve_udp
 
-__all__ = ["DEFAULT_LIMITS", "Limits", "serve_tcp", "serve_udp"]
+__all__ = ["DEFAULT_LIMITS", "Connections", "Limits", "serve_tcp", "serve_udp"]

@@ -49,10 +49,45 @@ class Limits(NamedTuple):
 DEFAULT_LIMITS = Limits()
 
 
+class Connections:
+    """The open connections of a process, on whatever sockets, in the order of their last query: all, and by client."""
+
+    def __init__(self, limits: Limits = DEFAULT_LIMITS) -> None:
+        self.limits = limits
+        self.all: OrderedDict[_Connection, None] = OrderedDict()
+        self._clients: defaultdict[str, OrderedDict[_Connection, None]] = defaultdict(OrderedDict)
+
+    def enter(self, connection: _Connection, client: str) -> None:
+        """Count a new connection; where that is one too many, another one makes room."""
+        bounds = ((self._clients[client], self.limits.per_client), (self.all, self.limits.connections))
+        for within, most in bounds:
+            if len(within) >= most:
+                next(iter(within)).abort()
+        self.all[connection] = self._clients[client][connection] = None
+
+    def touch(self, connection: _Connection, client: str) -> None:
+        """A query has come."""
+        if connection in self.all:
+            self.all.move_to_end(connection)
+            self._clients[client].move_to_end(connection)
+
+    def leave(self, connection: _Connection, client: str) -> None:
+        """Forget a connection, once or again."""
+        self.all.pop(connection, None)
+        self._clients[client].pop(connection, None)
+        if not self._clients[client]:
+            del self._clients[client]
+
+    def free(self, count: int) -> None:
+        """Close so many that are longest without a query."""
+        for connection in list(islice(self.all, count)):
+            connection.abort()
+
+
 def serve_tcp(
     sock: socket.socket,
     handle: Handle,
-    limits: Limits = DEFAULT_LIMITS,
+    connections: Connections,
     welcome: Callable[[str], bool] = lambda client: True,
     tls: Callable[[], ssl.SSLContext] | None = None,
 ) -> Callable[[], None]:
@@ -60,7 +95,7 @@ def serve_tcp(
 
     Clients that are not ``welcome`` are hung up on.
     """
-    served = _Served(sock, handle, limits, welcome, tls)
+    served = _Served(sock, handle, connections, welcome, tls)
     sock.setblocking(False)
     sock.listen(_BACKLOG)
     served.loop.add_reader(sock.fileno(), served.accept)
@@ -68,23 +103,20 @@ def serve_tcp(
 
 
 class _Served:
-    """What the connections of one server share. ``connections`` stand in the order of their last query, in all and of
-    each client."""
+    """One listening socket, and what its connections need."""
 
     def __init__(
         self,
         sock: socket.socket,
         handle: Handle,
-        limits: Limits,
+        connections: Connections,
         welcome: Callable[[str], bool],
         tls: Callable[[], ssl.SSLContext] | None,
     ) -> None:
         self.loop = asyncio.get_running_loop()
         self.handle = handle
-        self.limits = limits
+        self.connections = connections
         self.tls = tls
-        self.connections: OrderedDict[_Connection, None] = OrderedDict()
-        self.clients: defaultdict[str, OrderedDict[_Connection, None]] = defaultdict(OrderedDict)
         self._sock = sock
         self._welcome = welcome
         self._coming: set[asyncio.Task[Any]] = set()
@@ -117,31 +149,10 @@ class _Served:
         now = self.loop.time()
         if now >= self._quiet_until:
             self._quiet_until = now + _QUIET
-            log.warning("%d connections open, and no more are possible: %s", len(self.connections), error.strerror)
-        for connection in list(islice(self.connections, _ACCEPTED)):
-            connection.abort()
+            log.warning("%d connections open, and no more are possible: %s", len(self.connections.all), error.strerror)
+        self.connections.free(_ACCEPTED)
         self.loop.remove_reader(self._sock.fileno())
         self._pause = self.loop.call_later(_PAUSE, self.loop.add_reader, self._sock.fileno(), self.accept)
-
-    def enter(self, connection: _Connection, client: str) -> None:
-        for within, most in (
-            (self.clients[client], self.limits.per_client),
-            (self.connections, self.limits.connections),
-        ):
-            if len(within) >= most:
-                next(iter(within)).abort()
-        self.connections[connection] = self.clients[client][connection] = None
-
-    def touch(self, connection: _Connection, client: str) -> None:
-        if connection in self.connections:
-            self.connections.move_to_end(connection)
-            self.clients[client].move_to_end(connection)
-
-    def leave(self, connection: _Connection, client: str) -> None:
-        self.connections.pop(connection, None)
-        self.clients[client].pop(connection, None)
-        if not self.clients[client]:
-            del self.clients[client]
 
     def close(self) -> None:
         if self._pause:
@@ -150,16 +161,18 @@ class _Served:
         self._sock.close()
         for task in self._coming:
             task.cancel()
-        for connection in list(self.connections):
-            connection.abort()
+        for connection in list(self.connections.all):
+            if connection.served is self:
+                connection.abort()
 
 
 class _Connection(asyncio.Protocol):
     """One client's connection. All but writing happens in :meth:`_work`, which runs again when its turn comes."""
 
     def __init__(self, served: _Served, peer: Peer) -> None:
-        self._served = served
-        self._limits = served.limits
+        self.served = served
+        self._connections = served.connections
+        self._limits = served.connections.limits
         self._peer = peer
         self._client: str = peer[0]
         self._tls = Tls(served.tls()) if served.tls else None
@@ -175,13 +188,13 @@ class _Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
         self._transport.set_write_buffer_limits(self._limits.unsent)
-        self._served.enter(self, self._client)
+        self._connections.enter(self, self._client)
         self._wait(self._limits.complete if self._tls else self._limits.idle)
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self._timer:
             self._timer.cancel()
-        self._served.leave(self, self._client)
+        self._connections.leave(self, self._client)
 
     def data_received(self, data: bytes) -> None:
         if self._tls:
@@ -222,7 +235,7 @@ class _Connection(asyncio.Protocol):
         self._schedule()
 
     def abort(self) -> None:
-        self._served.leave(self, self._client)
+        self._connections.leave(self, self._client)
         self._transport.abort()
 
     def _work(self) -> None:
@@ -239,9 +252,9 @@ class _Connection(asyncio.Protocol):
             packet = bytes(buffer[2:end])
             del buffer[:end]
             fresh = True
-            self._served.touch(self, self._client)
+            self._connections.touch(self, self._client)
             self._in_flight += 1
-            if not self._served.handle(packet, self._peer, self._send, True):
+            if not self.served.handle(packet, self._peer, self._send, True):
                 self._in_flight -= 1
         else:
             self._held = True
@@ -278,12 +291,12 @@ class _Connection(asyncio.Protocol):
     def _schedule(self) -> None:
         if not self._scheduled:
             self._scheduled = True
-            self._served.loop.call_soon(self._work)
+            self.served.loop.call_soon(self._work)
 
     def _wait(self, seconds: float) -> None:
         if self._timer:
             self._timer.cancel()
-        self._timer = self._served.loop.call_later(seconds, self._expire)
+        self._timer = self.served.loop.call_later(seconds, self._expire)
 
     def _expire(self) -> None:
         if self._in_flight and not self._partial and not self._stuck:
