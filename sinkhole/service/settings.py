@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple, cast
 
+from sinkhole.policy.exceptions import Permission, permission
 from sinkhole.resolver.access import ANYONE, Rules
 from sinkhole.resolver.listener import DEFAULT_LIMITS, Limits
 from sinkhole.resolver.zones import Local
@@ -22,7 +23,7 @@ class Settings(NamedTuple):
     addresses; ``ttl`` in seconds; ``state``: one of :mod:`sinkhole.service.startup`; ``conditional``: domains and their
     servers; ``ca``: path of a file, or empty; ``token``: the secret that all workers of this resolver mark their own
     probes with; ``tls``: files of the certificate and its key, if any; ``local``: what is answered without asking
-    anyone."""
+    anyone; ``permissions``: the exceptions that hold, or will, or did."""
 
     bundle: str
     servers: tuple[Server, ...]
@@ -39,6 +40,7 @@ class Settings(NamedTuple):
     limits: Limits = DEFAULT_LIMITS
     tls: tuple[str, str] | None = None
     local: Local = Local()
+    permissions: tuple[Permission, ...] = ()
 
     @property
     def upstream(self) -> tuple[object, ...]:
@@ -46,7 +48,8 @@ class Settings(NamedTuple):
         return self.servers, self.timeout, self.strategy, self.conditional, self.bootstrap, self.ca, self.token
 
     def line(self) -> bytes:
-        return json.dumps(self._asdict()).encode() + b"\n"
+        plain = {**self._asdict(), "permissions": [found.plain for found in self.permissions]}
+        return json.dumps(plain).encode() + b"\n"
 
 
 def parse(line: bytes) -> Settings:
@@ -68,6 +71,7 @@ def parse(line: bytes) -> Settings:
         Limits(*data["limits"]),
         _frozen(data["tls"]),
         _local(*data["local"]),
+        tuple(map(permission, data["permissions"])),
     )
 
 
