@@ -357,3 +357,27 @@ def test_records_have_one_spelling(load: Load) -> None:
         "host": ('TXT "one" "two words"', "HTTPS 1 . alpn=h2"),
     }
     assert found.where("records", "host") == (str(load.path), 4)
+
+
+@pytest.mark.parametrize(
+    ("groups", "message"),
+    [
+        (
+            "{a: {clients: [10.0.0.0/8], exclusive: true}, b: {clients: [10.1.0.0/16], exclusive: true}}",
+            "groups.b.clients[0]: 10.1.0.0/16 is in a (10.0.0.0/8), and both are exclusive",
+        ),
+        ("{a: {tokens: [x]}, b: {tokens: [y, x]}}", "groups.b.tokens[1]: x is a token of a already"),
+        ("{a: {}}", "a group needs clients or tokens"),
+        ("{a: {tokens: [A.b]}}", "'A.b' is not a token"),
+    ],
+)
+def test_groups_that_cannot_be(load: Load, groups: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        load(f"groups: {groups}")
+
+
+def test_groups_that_may_overlap(load: Load) -> None:
+    found = load(
+        "groups: {a: {clients: [10.0.0.0/8], exclusive: true}, b: {clients: [10.1.0.0/16, '::/0'], tokens: [b]}}"
+    )
+    assert found.groups["a"].exclusive

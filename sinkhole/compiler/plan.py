@@ -123,6 +123,7 @@ def make(config: Config, catalogue: Catalogue) -> Plan:
     )
     policy = {
         "groups": {id: sorted(map(str, group.clients)) for id, group in sorted(config.groups.items())},
+        "tokens": {token: id for id, group in sorted(config.groups.items()) for token in group.tokens},
         "directives": directives,
         "entries": [
             {

@@ -215,7 +215,7 @@ def test_a_new_policy_forgets_what_the_former_decided() -> None:
 class ByClient:
     """Blocks everything for one client."""
 
-    def profile(self, client: str) -> int:
+    def profile(self, client: str, token: str = "") -> int:
         return int(client == PEER[0])
 
     def decide(self, profile: int, key: bytes, qtype: int) -> Verdict:
@@ -298,7 +298,7 @@ class Broken:
     def __init__(self, method: str) -> None:
         self._method = method
 
-    def profile(self, client: str) -> int:
+    def profile(self, client: str, token: str = "") -> int:
         if self._method == "profile":
             raise RuntimeError("a fault")
         return 0
@@ -514,7 +514,7 @@ class Blocks(Trees):
         super().__init__({"blocked.test": BLOCK})
         self.client = client
 
-    def profile(self, client: str) -> int:
+    def profile(self, client: str, token: str = "") -> int:
         return int(client == self.client)
 
     def decide(self, profile: int, key: bytes, qtype: int) -> Verdict:
