@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import select
 import socket
 import sys
@@ -37,14 +38,14 @@ def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def child(tmp_path_factory: pytest.TempPathFactory, log: Path) -> Iterator[Child]:
     """A worker that enforces the default policy and blocks ``control.example.com``; its upstream is dead. When all is
-    over it still runs, has met no fault and said nothing."""
+    over it still runs, and has met no fault."""
     bundle = made(tmp_path_factory.mktemp("bundle"), "block: [control.example.com]").path
     with log.open("wb") as said, running(said) as child:
         assert child.tell(settings(bundle)).startswith("ready ")
         yield child
         assert child.process.poll() is None
         assert child.status()["counters"]["errors"] == 0
-    assert log.read_text() == ""
+    assert not re.search("Traceback|exception|failed", log.read_text())  # it may say that its upstream is dead
 
 
 @pytest.fixture
