@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 
 
 @dataclass
@@ -20,6 +20,11 @@ class Loss:
 
     def __bool__(self) -> bool:
         return bool(self.narrowed or self.dropped or self.too_long or self.unfit or self.special)
+
+    def add(self, other: Loss, times: int = 1) -> None:
+        """Count what ``other`` has, as often as it was met."""
+        for field in fields(self):
+            setattr(self, field.name, getattr(self, field.name) + times * getattr(other, field.name))
 
     def data(self) -> dict[str, int]:
         return asdict(self)

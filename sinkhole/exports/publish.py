@@ -10,7 +10,6 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Iterator
-from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,6 +18,7 @@ from sinkhole.errors import SinkholeError
 from sinkhole.exports.fit import Fitted, fit
 from sinkhole.exports.loss import Loss
 from sinkhole.exports.render import render
+from sinkhole.exports.statements import Names
 from sinkhole.files import write_atomic
 from sinkhole.formats.format import Format, Header
 
@@ -47,11 +47,15 @@ class Published(NamedTuple):
 
 def publish(directory: Path, lists: Iterable[Compiled], formats: Iterable[Format]) -> list[Published]:
     """Write every list in every format that has a word for any of its rules; returns what is there now, by path."""
-    published = [
-        _publish(directory, compiled, format)
-        for compiled, format in product(lists, formats)
-        if format.lines or any(map(format.special, compiled.special))
-    ]
+    published = []
+    formats = tuple(formats)
+    for compiled in lists:
+        names = Names(compiled.resolved.keys)  # of one list at a time: they are some megabytes
+        published += [
+            _publish(directory, compiled, format, names)
+            for format in formats
+            if format.lines or any(map(format.special, compiled.special))
+        ]
     published.sort(key=lambda file: file.path)
     _remove_old(directory, {file.path for file in published})
     text = json.dumps({"exports": [file.data() for file in published]}, ensure_ascii=False, indent=1) + "\n"
@@ -59,9 +63,9 @@ def publish(directory: Path, lists: Iterable[Compiled], formats: Iterable[Format
     return published
 
 
-def _publish(directory: Path, compiled: Compiled, format: Format) -> Published:
+def _publish(directory: Path, compiled: Compiled, format: Format, names: Names) -> Published:
     path = f"{format.name}/{compiled.plan.id}.{format.suffix}"
-    fitted, pieces = export(compiled, format, previous=directory / path)
+    fitted, pieces = export(compiled, format, directory / path, names=names)
     digest, size = hashlib.sha256(), 0
 
     def measured() -> Iterator[bytes]:
@@ -78,13 +82,13 @@ def _publish(directory: Path, compiled: Compiled, format: Format) -> Published:
 
 
 def export(
-    compiled: Compiled, format: Format, previous: Path | None = None, per_line: int = 1
+    compiled: Compiled, format: Format, previous: Path | None = None, per_line: int = 1, names: Names | None = None
 ) -> tuple[Fitted, Iterable[bytes]]:
     """One list in one format, with ``per_line`` names in a line: what it states, and the pieces of the file.
 
     The serial of a zone follows from the list's date, and passes that of ``previous`` when the content differs from it.
     """
-    fitted = fit(compiled.resolved, compiled.hosts, format, compiled.special, compiled.masks())
+    fitted = fit(compiled.resolved, compiled.hosts, format, compiled.special, compiled.masks(), names)
     header = _header(compiled)
     head = _read_head(previous) if previous else b""
     if (found := _SERIAL.search(head)) and (serial := int(found[1])) >= header.serial:

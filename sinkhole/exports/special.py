@@ -14,9 +14,11 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from ipaddress import ip_network
+from itertools import chain
 from typing import NamedTuple
 
-from sinkhole.compiler.blocklist import Code, Resolved
+from sinkhole.compiler.blocklist import Resolved
+from sinkhole.exports.holding import Entry, decided, without
 from sinkhole.exports.loss import Loss
 from sinkhole.formats.format import Format
 from sinkhole.formats.patterns import below, compiled, may_end, suffix, union
@@ -26,19 +28,10 @@ from sinkhole.rules import ANY_ANSWER, Kind, On, Rank, Scope, Special, applying,
 #: Answers that come to the same as a block, where a format leaves the answer to its user.
 _SIMPLE = frozenset(("", "NULL", "NXDOMAIN", "NODATA", "REFUSED"))
 _PATTERNS = (On.PATTERN, On.NOT_PATTERN)
-_QUERY = (On.NAME, *_PATTERNS, On.CLIENT)  # what is known before an answer is
+QUERY = (On.NAME, *_PATTERNS, On.CLIENT)  # what is known before an answer is
 
 Masks = Mapping[bytes, int]
 Action = Special | bool | None  #: a rule with an answer, a block, an exception, or nothing said
-
-
-class Entry(NamedTuple):
-    """A key with the level that decides for its name, for names below it, and for those below its parent."""
-
-    key: bytes
-    exact: int
-    below: int
-    inherited: int
 
 
 class Weighed(NamedTuple):
@@ -90,6 +83,8 @@ def weigh(resolved: Resolved, masks: Masks, special: Iterable[Special], format: 
     if format.answers_first:
         kept += _taking(kept, entries, loss)
     entries = _cut(entries, holes, loss)
+    if kept and (unheld := [entry.key for entry in entries if not format.holds(unkey(entry.key))]):
+        entries = without(entries, unheld, format, loss)
     statements = None
     if kept and format.nested:
         statements, kept = _nested(entries, kept, loss)
@@ -101,11 +96,7 @@ def weigh(resolved: Resolved, masks: Masks, special: Iterable[Special], format: 
             lines.append(text)
         else:
             loss.too_long += 1
-    codes = bytearray(
-        (entry.exact % 2) * Code.EXACT | (entry.below % 2) * Code.BELOW | (entry.inherited % 2) * Code.INHERITED
-        for entry in entries
-    )
-    return Weighed(Resolved([entry.key for entry in entries], codes), lines, statements)
+    return Weighed(decided(entries), lines, statements)
 
 
 def level(kind: Kind) -> int:
@@ -141,7 +132,7 @@ def _entries(keys: Iterable[bytes], masks: Masks, extra: Masks) -> list[Entry]:
 
 def _cut(entries: list[Entry], holes: Iterable[Special], loss: Loss) -> list[Entry]:
     """``entries`` without what ``holes`` may allow."""
-    by_level = {now: [rule for rule in holes if rule.on in _QUERY and level(rule.kind) == now] for now in (6, 4, 2)}
+    by_level = {now: [rule for rule in holes if rule.on in QUERY and level(rule.kind) == now] for now in (6, 4, 2)}
     cuts = [(now, *_cutting(rules)) for now, rules in by_level.items() if rules]
     if not cuts:
         return entries
@@ -186,12 +177,12 @@ def _meets_below(rule: Special, name: str) -> bool:
     if rule.on is On.NAME:
         reaches = bool(rule.kind.scope & Scope.SUBDOMAINS)
         return rule.what.endswith(f".{name}") or (reaches and f".{name}".endswith(f".{rule.what}"))
-    return rule.on in _QUERY and (rule.on is not On.PATTERN or below(rule.what, name))
+    return rule.on in QUERY and (rule.on is not On.PATTERN or below(rule.what, name))
 
 
 def _meet(one: Special, other: Special) -> bool:
     """Whether two rules may apply to one query."""
-    if (one.on in _QUERY) is not (other.on in _QUERY):
+    if (one.on in QUERY) is not (other.on in QUERY):
         return False
     if other.on is On.NAME:
         one, other = other, one
@@ -213,7 +204,7 @@ def _contested(blocks: list[Special], entries: list[Entry], against: list[Specia
     """Those of ``blocks`` that may meet a stronger exception which the format does not hear before them."""
     heard = any(kind.allow for kind in format.lines) and not format.closest
     lost = {rule for rule in blocks for other in against if level(other.kind) > level(rule.kind) and _meet(other, rule)}
-    doubtful = [rule for rule in blocks if rule.on in _QUERY and (not heard or rule.on is On.CLIENT)]
+    doubtful = [rule for rule in blocks if rule.on in QUERY and (not heard or rule.on is On.CLIENT)]
     allowed = _Allowed(entries, doubtful)
     return lost.union(rule for rule in doubtful if allowed.meets(rule))
 
@@ -338,7 +329,9 @@ def _nested(entries: list[Entry], special: list[Special], loss: Loss) -> tuple[l
     owners = _owners_of_triggers([rule for rule in special if rule.on is not On.NAME])
     passes = [level(rule.kind) for rule in owners if rule.on is On.CLIENT and rule.kind.allow]
     if passes:  # a client's address is looked at before any name
-        loss.special += any(now % 2 and now > min(passes) for entry in entries for now in entry[1:3])
+        blocks = (level(rule.kind) for rule in special if rule.on is On.NAME and not rule.kind.allow)
+        levels = (now for entry in entries for now in entry[1:3] if now % 2)
+        loss.special += any(now > min(passes) for now in chain(blocks, levels))
     by_key: dict[bytes, list[Special]] = {}
     for rule in special:
         if rule.on is On.NAME:
