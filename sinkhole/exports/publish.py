@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections import deque
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -45,25 +46,31 @@ class Published(NamedTuple):
         return {**self._asdict(), "loss": self.loss.data()}
 
 
-def publish(directory: Path, lists: Iterable[Compiled], formats: Iterable[Format]) -> list[Published]:
-    """Write every list in every format that has a word for any of its rules; returns what is there now, by path."""
+def publish(
+    directory: Path, lists: Iterable[Compiled], formats: Iterable[Format], *, keep: bool = True
+) -> list[Published]:
+    """Write every list in every format that has a word for any of its rules; returns what is there now, by path.
+
+    Not ``keep``: change nothing, and return what would be there.
+    """
     published = []
     formats = tuple(formats)
     for compiled in lists:
         names = Names(compiled.resolved.keys)  # of one list at a time: they are some megabytes
         published += [
-            _publish(directory, compiled, format, names)
+            _publish(directory, compiled, format, names, keep)
             for format in formats
             if format.lines or any(map(format.special, compiled.special))
         ]
     published.sort(key=lambda file: file.path)
-    _remove_old(directory, {file.path for file in published})
-    text = json.dumps({"exports": [file.data() for file in published]}, ensure_ascii=False, indent=1) + "\n"
-    write_atomic(directory / INDEX, text.encode())
+    if keep:
+        _remove_old(directory, {file.path for file in published})
+        text = json.dumps({"exports": [file.data() for file in published]}, ensure_ascii=False, indent=1) + "\n"
+        write_atomic(directory / INDEX, text.encode())
     return published
 
 
-def _publish(directory: Path, compiled: Compiled, format: Format, names: Names) -> Published:
+def _publish(directory: Path, compiled: Compiled, format: Format, names: Names, keep: bool) -> Published:
     path = f"{format.name}/{compiled.plan.id}.{format.suffix}"
     fitted, pieces = export(compiled, format, directory / path, names=names)
     digest, size = hashlib.sha256(), 0
@@ -75,7 +82,10 @@ def _publish(directory: Path, compiled: Compiled, format: Format, names: Names) 
             size += len(piece)
             yield piece
 
-    write_atomic(directory / path, measured())
+    if keep:
+        write_atomic(directory / path, measured())
+    else:
+        deque(measured(), maxlen=0)
     rules = fitted.rules
     hexadecimal = digest.hexdigest()
     return Published(compiled.plan.id, format.name, path, size, rules, hexadecimal, compiled.version, fitted.loss)
