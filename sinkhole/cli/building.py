@@ -21,6 +21,7 @@ from sinkhole.compiler.parsed import Cache
 from sinkhole.compiler.report import report as report_of
 from sinkhole.errors import GuardError
 from sinkhole.exports.publish import INDEX, publish
+from sinkhole.exports.readme import README
 from sinkhole.files import Lock, sweep, write_atomic
 from sinkhole.formats import FORMATS
 
@@ -155,7 +156,7 @@ def _in_place(directory: Path, record: Path, wanted: dict[str, Any]) -> list[dic
     """The exports of ``wanted`` as their index has them, if every file is as it was written."""
     try:
         expected = {**wanted, "dir": str(directory), "index": _sha256(directory / INDEX)}
-        if json.loads(record.read_bytes()) != expected:
+        if json.loads(record.read_bytes()) != expected or not (directory / README).exists():
             return None
         found: list[dict[str, Any]] = json.loads((directory / INDEX).read_bytes())["exports"]
         return found if all(_sha256(directory / file["path"]) == file["sha256"] for file in found) else None

@@ -1,4 +1,4 @@
-"""Publish lists as files: ``<dir>/<format>/<list>.<suffix>`` and ``<dir>/index.json``.
+"""Publish lists as files: ``<dir>/<format>/<list>.<suffix>``, ``<dir>/index.json``, and a page for people.
 
 The same lists give the same bytes: no clock is read, a header says when the list's own content changed. Every file is
 replaced in one step, an unchanged one is left alone, and one whose list is gone is removed.
@@ -15,12 +15,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from sinkhole.compiler.compile import Compiled
+from sinkhole.compiler.plan import ListPlan
 from sinkhole.errors import SinkholeError
+from sinkhole.exports import readme
 from sinkhole.exports.fit import Fitted, fit
 from sinkhole.exports.loss import Loss
 from sinkhole.exports.render import render
 from sinkhole.exports.statements import Names
 from sinkhole.files import write_atomic
+from sinkhole.formats import FORMATS
 from sinkhole.formats.format import Format, Header
 
 INDEX = "index.json"
@@ -54,8 +57,10 @@ def publish(
     Not ``keep``: change nothing, and return what would be there.
     """
     published = []
+    plans = []
     formats = tuple(formats)
     for compiled in lists:
+        plans.append(compiled.plan)
         names = Names(compiled.resolved.keys)  # of one list at a time: they are some megabytes
         published += [
             _publish(directory, compiled, format, names, keep)
@@ -67,7 +72,18 @@ def publish(
         _remove_old(directory, {file.path for file in published})
         text = json.dumps({"exports": [file.data() for file in published]}, ensure_ascii=False, indent=1) + "\n"
         write_atomic(directory / INDEX, text.encode())
+        _write_page(directory, plans, published)
     return published
+
+
+def _write_page(directory: Path, plans: Iterable[ListPlan], published: Iterable[Published]) -> None:
+    """Write the page for people, unless there is one that somebody else wrote."""
+    files: dict[str, list[tuple[Format, str, int, Loss]]] = {}
+    for file in published:
+        files.setdefault(file.list, []).append((FORMATS[file.format], file.path, file.rules, file.loss))
+    path = directory / readme.README
+    if not path.exists() or _read_head(path).startswith(readme.MARK):
+        write_atomic(path, readme.page(plans, files))
 
 
 def _publish(directory: Path, compiled: Compiled, format: Format, names: Names, keep: bool) -> Published:

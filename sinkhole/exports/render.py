@@ -24,13 +24,22 @@ def render(fitted: Fitted, format: Format, header: Header, per_line: int = 1) ->
     most = MAX_PER_LINE if format.many else 1
     if not 1 <= per_line <= most:
         raise FormatError(f"{per_line} names in a line: {format.name} takes {most if most == 1 else f'1 to {most}'}")
-    return _pieces(fitted, format, header, per_line)
+    return _closed(_pieces(fitted, format, header, per_line), format)
+
+
+def _closed(pieces: Iterator[bytes], format: Format) -> Iterator[bytes]:
+    last = b""
+    for piece in filter(None, pieces):
+        yield last
+        last = piece
+    yield last.removesuffix(format.comma + b"\n") + b"\n" if format.comma else last
+    yield format.end
 
 
 def _pieces(fitted: Fitted, format: Format, header: Header, per_line: int) -> Iterator[bytes]:
     header = header._replace(notes=(*header.notes, *fitted.loss.notes()))
     if format.comment:
-        yield comments(header, format.comment, format.title, fitted.rules)
+        yield comments(header, format.comment, format.title, format.use, fitted.rules)
     yield format.start(header)
     said = fitted.statements.said
     around = [b"".join(format.lines[kind] + b"\n" for kind in kinds).split(b"%s") for kinds in said]
@@ -40,7 +49,6 @@ def _pieces(fitted: Fitted, format: Format, header: Header, per_line: int) -> It
         yield from _many(fitted.statements, around, per_line)
     if fitted.special:
         yield "\n".join([*fitted.special, ""]).encode()
-    yield format.end
 
 
 def _single(statements: Statements, around: Sequence[list[bytes]], dot: bytes) -> Iterator[bytes]:

@@ -58,6 +58,7 @@ def _start(header: Header) -> bytes:
 FORMAT = Format(
     name="csv",
     title="comma-separated values",
+    use="programs of your own, and spreadsheets",
     suffix="csv",
     comment="",
     read=read,

@@ -41,6 +41,7 @@ def _start(header: Header) -> bytes:
 FORMAT = Format(
     name="ipset",
     title="ipset sets",
+    use="ipset restore < FILE",
     suffix="ipset",
     comment="#",
     read=partial(read_lines, bulks=(), line=read_line),

@@ -61,6 +61,7 @@ def _start(header: Header) -> bytes:
 FORMAT = Format(
     name="nftables",
     title="nftables rules",
+    use="nft -f FILE",
     suffix="nft",
     comment="#",
     read=partial(read_lines, bulks=(), line=read_line),

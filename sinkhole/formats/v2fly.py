@@ -129,6 +129,7 @@ def special(found: Special) -> str | None:
 FORMAT = Format(
     name="v2fly",
     title="v2fly domain list",
+    use="a data file of a geosite build for v2ray and Xray",
     suffix="txt",
     comment="#",
     read=partial(read_lines, bulks=_BULKS, line=read_line),

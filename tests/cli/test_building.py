@@ -42,7 +42,7 @@ def test_the_committed_exports_are_what_the_catalogue_gives(site: Site) -> None:
     written = site.run("build", "--offline", "--json").data["exports"]
 
     committed, built = files(CHECKOUT / "exports"), files(site.directory / "exports")
-    assert sorted(committed) == sorted(["index.json", *(export["path"] for export in written)])
+    assert sorted(committed) == sorted(["README.md", "index.json", *(export["path"] for export in written)])
     assert [path for path in committed if committed[path] != built[path]] == []
 
 
@@ -83,7 +83,7 @@ def test_a_build_is_told_for_people_and_as_json(site: Site) -> None:
     assert (again["changed"], again["accepted"]) == (False, [])
     assert [(feed["stale"], feed["error"]) for feed in again["feeds"]] == [(False, None)]
     assert {export["path"] for export in again["exports"]} == {
-        path for path in files(site.directory / "exports") if path != "index.json"
+        path for path in files(site.directory / "exports") if path not in ("index.json", "README.md")
     }
     assert json.loads((site.directory / "exports" / "index.json").read_bytes())["exports"] == again["exports"]
 
@@ -331,12 +331,13 @@ def test_exports_are_those_that_the_configuration_names(site: Site) -> None:
         "ads",
         "deepseek",
         "index",
+        "README",
     }
 
     site.configure(settings | {"exports": {"dir": "out/lists", "lists": ["ads"], "formats": ["hosts"]}})
     site.run("build", "-c", "sinkhole.yaml")
 
-    assert sorted(files(site.directory / "out/lists")) == ["hosts/ads.txt", "index.json"]
+    assert sorted(files(site.directory / "out/lists")) == ["README.md", "hosts/ads.txt", "index.json"]
 
 
 def test_named_accepts_the_policy_zones(site: Site, peer: Callable[[str], str]) -> None:

@@ -97,7 +97,7 @@ def test_exact_formats_list_known_hosts_in_place_of_trees_and_count_the_loss() -
         "0.0.0.0 z.test",
         "0.0.0.0 a.z.test",
     ]
-    assert "# Note: 1 rules also cover all names below theirs, which this format cannot say\n" in text.decode()
+    assert "# Note: 1 rule also covers all names below its own, which this format cannot say\n" in text.decode()
 
 
 def test_names_folded_into_a_tree_come_back_where_trees_cannot_be_said() -> None:
@@ -121,7 +121,7 @@ def test_turns_from_block_to_allow_and_back_take_a_higher_rank() -> None:
     important, own = Kind(Scope.TREE, rank=Rank.IMPORTANT), Kind(Scope.TREE, True, Rank.OWN)
     stated = [Rule("z.test", tree), Rule("a.z.test", allow), Rule("b.a.z.test", important), Rule("a.b.a.z.test", own)]
     _, text = exported(stated, [], FORMATS["adblock"])
-    assert text.decode().split("\n")[3:-1] == [
+    assert text.decode().split("\n")[4:-1] == [
         "||z.test^",
         "@@||a.z.test^",
         "||b.a.z.test^$important",
@@ -134,7 +134,7 @@ def test_item_42_a_name_too_long_for_a_policy_zone_is_left_out_and_counted() -> 
     fitted, _ = exported([Rule(long, Kind(Scope.EXACT))], [], FORMATS["rpz"])
     assert list(fitted.statements) == []
     assert fitted.loss.too_long == 1
-    assert fitted.loss.notes() == ["1 rules have a name that is too long for this format"]
+    assert fitted.loss.notes() == ["1 rule has a name that is too long for this format"]
 
 
 LONG = ".".join(["a" * 50] * 4)
