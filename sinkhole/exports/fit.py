@@ -18,7 +18,7 @@ from typing import NamedTuple
 from sinkhole.compiler.blocklist import REDUNDANT, Code, Resolved
 from sinkhole.exports.holding import Entry, decided, without
 from sinkhole.exports.loss import Loss
-from sinkhole.exports.special import QUERY, between_keys, weigh
+from sinkhole.exports.special import QUERY, Ready, between_keys, weigh
 from sinkhole.exports.statements import Names, Statements, by_key, spliced, stated
 from sinkhole.formats import networks
 from sinkhole.formats.format import Format
@@ -51,22 +51,22 @@ def fit(
     format: Format,
     special: Iterable[Special] = (),
     masks: Mapping[bytes, int] | None = None,
-    names: Names | None = None,
 ) -> Fitted:
-    """The statements of ``format`` for a list; ``hosts`` are keys of known host names.
+    """:func:`fit_ready` for a list that goes into one format."""
+    return fit_ready(Ready(resolved, masks or {}), hosts, format, special)
 
-    With ``special`` rules, ``masks`` are those of the keys (:class:`~sinkhole.compiler.blocklist.Blocklist`), less what
-    an ancestor states already. ``names`` are those of the list, if somebody has them.
-    """
+
+def fit_ready(ready: Ready, hosts: Collection[bytes], format: Format, special: Iterable[Special] = ()) -> Fitted:
+    """The statements of ``format`` for a list with ``special`` rules; ``hosts`` are keys of known host names."""
     loss = Loss()
     lines: list[str] = []
-    weighed = None
+    resolved, weighed = ready.resolved, None
     if format.networks:
         told, rest = networks.stated(special, format.networks)
         if not any(rule.kind.allow and rule.on not in QUERY for rule in rest):  # which might be stronger
             lines, special = told, rest
     if special := tuple(special):
-        resolved, more, weighed = weigh(resolved, masks or {}, special, format, loss)
+        resolved, more, weighed = weigh(ready, special, format, loss)
         lines += more
     if weighed is not None:
         statements = stated(weighed)
@@ -74,7 +74,7 @@ def fit(
         statements = Statements(Names([]))
         loss.unfit = sum(resolved.codes.count(code) for code in range(256) if code & _TREE and code not in REDUNDANT)
     else:
-        names = names if names and names.keys is resolved.keys else Names(resolved.keys)
+        names = ready.names if resolved is ready.resolved else Names(resolved.keys)
         statements = _fit(resolved, names, hosts, format, loss)
     return Fitted(statements, loss, lines)
 

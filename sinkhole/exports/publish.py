@@ -18,10 +18,10 @@ from sinkhole.compiler.compile import Compiled
 from sinkhole.compiler.plan import ListPlan
 from sinkhole.errors import SinkholeError
 from sinkhole.exports import readme
-from sinkhole.exports.fit import Fitted, fit
+from sinkhole.exports.fit import Fitted, fit_ready
 from sinkhole.exports.loss import Loss
 from sinkhole.exports.render import render
-from sinkhole.exports.statements import Names
+from sinkhole.exports.special import Ready
 from sinkhole.files import write_atomic
 from sinkhole.formats import FORMATS
 from sinkhole.formats.format import Format, Header
@@ -61,9 +61,9 @@ def publish(
     formats = tuple(formats)
     for compiled in lists:
         plans.append(compiled.plan)
-        names = Names(compiled.resolved.keys)  # of one list at a time: they are some megabytes
+        ready = _ready(compiled)  # one list at a time: names take some megabytes
         published += [
-            _publish(directory, compiled, format, names, keep)
+            _publish(directory, compiled, format, ready, keep)
             for format in formats
             if format.lines or any(map(format.special, compiled.special))
         ]
@@ -86,9 +86,9 @@ def _write_page(directory: Path, plans: Iterable[ListPlan], published: Iterable[
         write_atomic(path, readme.page(plans, files))
 
 
-def _publish(directory: Path, compiled: Compiled, format: Format, names: Names, keep: bool) -> Published:
+def _publish(directory: Path, compiled: Compiled, format: Format, ready: Ready, keep: bool) -> Published:
     path = f"{format.name}/{compiled.plan.id}.{format.suffix}"
-    fitted, pieces = export(compiled, format, directory / path, names=names)
+    fitted, pieces = export(compiled, format, directory / path, ready=ready)
     digest, size = hashlib.sha256(), 0
 
     def measured() -> Iterator[bytes]:
@@ -108,19 +108,23 @@ def _publish(directory: Path, compiled: Compiled, format: Format, names: Names, 
 
 
 def export(
-    compiled: Compiled, format: Format, previous: Path | None = None, per_line: int = 1, names: Names | None = None
+    compiled: Compiled, format: Format, previous: Path | None = None, per_line: int = 1, ready: Ready | None = None
 ) -> tuple[Fitted, Iterable[bytes]]:
     """One list in one format, with ``per_line`` names in a line: what it states, and the pieces of the file.
 
     The serial of a zone follows from the list's date, and passes that of ``previous`` when the content differs from it.
     """
-    fitted = fit(compiled.resolved, compiled.hosts, format, compiled.special, compiled.masks(), names)
+    fitted = fit_ready(ready or _ready(compiled), compiled.hosts, format, compiled.special)
     header = _header(compiled)
     head = _read_head(previous) if previous else b""
     if (found := _SERIAL.search(head)) and (serial := int(found[1])) >= header.serial:
         same = f"Version: {header.version}\n".encode() in head
         header = header._replace(serial=serial if same else serial + 1)
     return fitted, render(fitted, format, header, per_line)
+
+
+def _ready(compiled: Compiled) -> Ready:
+    return Ready(compiled.resolved, compiled.masks())
 
 
 def _read_head(path: Path) -> bytes:

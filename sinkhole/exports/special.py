@@ -12,7 +12,8 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import cache
+from dataclasses import dataclass, field
+from functools import cache, cached_property
 from ipaddress import ip_network
 from itertools import chain
 from typing import NamedTuple
@@ -20,6 +21,7 @@ from typing import NamedTuple
 from sinkhole.compiler.blocklist import Resolved
 from sinkhole.exports.holding import Entry, decided, without
 from sinkhole.exports.loss import Loss
+from sinkhole.exports.statements import Names
 from sinkhole.formats.format import Format
 from sinkhole.formats.patterns import below, compiled, may_end, suffix, union
 from sinkhole.names import key, unkey
@@ -43,8 +45,30 @@ class Weighed(NamedTuple):
     statements: list[tuple[bytes, Kind]] | None
 
 
-def weigh(resolved: Resolved, masks: Masks, special: Iterable[Special], format: Format, loss: Loss) -> Weighed:
-    """Weigh ``special`` against the rules for names, which ``masks`` hold."""
+@dataclass(frozen=True)
+class Ready:
+    """A list ready for all formats: what follows from it alone is worked out once. ``masks`` are those of its keys
+    (:class:`~sinkhole.compiler.blocklist.Blocklist`), less what an ancestor states already; only a list with special
+    rules needs any."""
+
+    resolved: Resolved
+    masks: Masks = field(default_factory=dict)
+
+    @cached_property
+    def names(self) -> Names:
+        return Names(self.resolved.keys)
+
+    @cached_property
+    def entries(self) -> list[Entry]:
+        return _entries(self.resolved.keys, self.masks, {})
+
+
+def weigh(ready: Ready, special: Iterable[Special], format: Format, loss: Loss) -> Weighed:
+    """Weigh ``special`` against the rules for names.
+
+    Where they change nothing of what a format says about names, ``resolved`` is that of the list itself.
+    """
+    resolved = ready.resolved
     rules = sorted({rule._replace(line=0) for rule in special}, key=repr)
     takers = [rule for rule in rules if rule.kind.allow and rule.answer]
     stated = {rule: format.special(rule) is not None for rule in takers}
@@ -75,28 +99,34 @@ def weigh(resolved: Resolved, masks: Masks, special: Iterable[Special], format: 
             loss.special += 1
     if format.nested:
         extra |= {key(rule.what.encode()): 0 for rule in stated if rule.on is On.NAME} | extra
-    entries = _entries(sorted({*resolved.keys, *extra}) if extra else resolved.keys, masks, extra)
+    changed: list[Entry] | None = None
+    if extra:
+        changed = _entries(sorted({*resolved.keys, *extra}), ready.masks, extra)
     kept = [rule for rule, known in stated.items() if known]
-    lost = _contested([rule for rule in kept if not rule.kind.allow], entries, holes, format)
+    lost = _contested([rule for rule in kept if not rule.kind.allow], changed, ready, holes, format)
     loss.special += len(lost)
     kept = [rule for rule in kept if rule not in lost]
     if format.answers_first:
-        kept += _taking(kept, entries, loss)
-    entries = _cut(entries, holes, loss)
-    if kept and (unheld := [entry.key for entry in entries if not format.holds(unkey(entry.key))]):
-        entries = without(entries, unheld, format, loss)
+        kept += _taking(kept, changed, ready, loss)
+    if cuts := _cuts(holes):
+        changed = _cut(ready.entries if changed is None else changed, cuts, loss)
+    joint = kept and (format.nested or (not format.closest and any(kind.allow for kind in format.lines)))
+    if joint and (unheld := (ready.names if changed is None else Names([row.key for row in changed])).unheld(format)):
+        changed = without(ready.entries if changed is None else changed, unheld, format, loss)
     statements = None
-    if kept and format.nested:
-        statements, kept = _nested(entries, kept, loss)
-    elif kept and not format.closest and any(kind.allow for kind in format.lines):
-        statements = list(_ranked(entries, frozenset(format.lines), kept, loss))
+    if joint:
+        entries = ready.entries if changed is None else changed
+        if format.nested:
+            statements, kept = _nested(entries, kept, loss)
+        else:
+            statements = list(_ranked(entries, frozenset(format.lines), kept, loss))
     lines = []
     for rule in sorted(set(kept), key=repr):
         if text := format.special(rule):
             lines.append(text)
         else:
             loss.too_long += 1
-    return Weighed(decided(entries), lines, statements)
+    return Weighed(resolved if changed is None else decided(changed), lines, statements)
 
 
 def level(kind: Kind) -> int:
@@ -130,12 +160,18 @@ def _entries(keys: Iterable[bytes], masks: Masks, extra: Masks) -> list[Entry]:
     return entries
 
 
-def _cut(entries: list[Entry], holes: Iterable[Special], loss: Loss) -> list[Entry]:
-    """``entries`` without what ``holes`` may allow."""
+#: A level, what tells whether any of its rules may apply to a name, and what tells it of any name below one.
+_Cut = tuple[int, Callable[[bytes], object], Callable[[bytes], bool]]
+
+
+def _cuts(holes: Iterable[Special]) -> list[_Cut]:
+    """What ``holes`` may allow, highest level first."""
     by_level = {now: [rule for rule in holes if rule.on in QUERY and level(rule.kind) == now] for now in (6, 4, 2)}
-    cuts = [(now, *_cutting(rules)) for now, rules in by_level.items() if rules]
-    if not cuts:
-        return entries
+    return [(now, *_cutting(rules)) for now, rules in by_level.items() if rules]
+
+
+def _cut(entries: Iterable[Entry], cuts: Sequence[_Cut], loss: Loss) -> list[Entry]:
+    """``entries`` without what may be allowed."""
     cut = []
     above = [(b"", 0)]
     for found, exact, rest, inherited in entries:
@@ -200,21 +236,26 @@ def _takes(taker: Special, rule: Special) -> bool:
     return rule.answer != "" and taker.answer in (ANY_ANSWER, *rule.answer.split("\n")) and _meet(taker, rule)
 
 
-def _contested(blocks: list[Special], entries: list[Entry], against: list[Special], format: Format) -> set[Special]:
+def _contested(
+    blocks: list[Special], entries: list[Entry] | None, ready: Ready, against: list[Special], format: Format
+) -> set[Special]:
     """Those of ``blocks`` that may meet a stronger exception which the format does not hear before them."""
     heard = any(kind.allow for kind in format.lines) and not format.closest
     lost = {rule for rule in blocks for other in against if level(other.kind) > level(rule.kind) and _meet(other, rule)}
     doubtful = [rule for rule in blocks if rule.on in QUERY and (not heard or rule.on is On.CLIENT)]
-    allowed = _Allowed(entries, doubtful)
+    if not doubtful:
+        return lost
+    allowed = _Allowed(ready.entries if entries is None else entries, doubtful)
     return lost.union(rule for rule in doubtful if allowed.meets(rule))
 
 
-def _taking(rules: Sequence[Special], entries: Sequence[Entry], loss: Loss) -> list[Special]:
+def _taking(rules: Sequence[Special], entries: Sequence[Entry] | None, ready: Ready, loss: Loss) -> list[Special]:
     """Exceptions that take answers away, for a format where answers come first: one beside each exception that is to
     beat a rule with an answer. They do not know ranks, so an important answer that meets one is lost."""
     answers = [rule for rule in rules if rule.answer and not rule.kind.allow]
     if not answers:
         return []
+    entries = ready.entries if entries is None else entries
     allows = [rule for rule in rules if rule.kind.allow and not rule.answer]
     allowed = _Allowed(entries, answers)
     if any(map(allowed.meets, answers)):
