@@ -16,7 +16,7 @@ from functools import partial
 from typing import NamedTuple
 
 from sinkhole.compiler.blocklist import REDUNDANT, Code, Resolved
-from sinkhole.exports.holding import Entry, decided, without
+from sinkhole.exports.holding import gather, without
 from sinkhole.exports.loss import Loss
 from sinkhole.exports.special import QUERY, Ready, between_keys, weigh
 from sinkhole.exports.statements import Names, Statements, by_key, spliced, stated
@@ -83,8 +83,8 @@ def _fit(resolved: Resolved, names: Names, hosts: Collection[bytes], format: For
     kinds = frozenset(format.lines)
     if unheld := names.unheld(format):
         pairs = zip(resolved.keys, resolved.codes, strict=True)
-        entries = [Entry(key, code & 1, code >> 1 & 1, code >> 2 & 1) for key, code in pairs]
-        resolved = decided(without(entries, unheld, format, loss))
+        entries = gather((key, code & 1, code >> 1 & 1, code >> 2 & 1) for key, code in pairs)
+        resolved = without(entries, unheld, format, loss).decided
         names = Names(resolved.keys)
     if format.nested:
         return _state(resolved, names, _nested, loss, between=True)

@@ -6,10 +6,11 @@ nearest name above that the format can hold, nothing below is blocked any more b
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import NamedTuple
 
-from sinkhole.compiler.blocklist import Code, Resolved
+from sinkhole.compiler.blocklist import Resolved
 from sinkhole.exports.loss import Loss
 from sinkhole.formats.format import Format
 from sinkhole.names import unkey
@@ -27,17 +28,40 @@ class Entry(NamedTuple):
     inherited: int
 
 
-def decided(entries: Sequence[Entry]) -> Resolved:
-    """What the names of ``entries`` come to."""
-    codes = bytearray(
-        (entry.exact % 2) * Code.EXACT | (entry.below % 2) * Code.BELOW | (entry.inherited % 2) * Code.INHERITED
-        for entry in entries
-    )
-    return Resolved([entry.key for entry in entries], codes)
+@dataclass(frozen=True)
+class Entries:
+    """Entries in order of their keys; each takes three octets beside its key."""
+
+    keys: list[bytes]
+    exact: bytearray
+    below: bytearray
+    inherited: bytearray
+
+    def __iter__(self) -> Iterator[Entry]:
+        return map(Entry._make, zip(self.keys, self.exact, self.below, self.inherited, strict=True))
+
+    @property
+    def decided(self) -> Resolved:
+        """What the names come to."""
+        sides = zip(self.exact, self.below, self.inherited, strict=True)
+        return Resolved(
+            self.keys, bytearray(exact % 2 | below % 2 << 1 | above % 2 << 2 for exact, below, above in sides)
+        )
 
 
-def without(entries: Sequence[Entry], unheld: Iterable[bytes], format: Format, loss: Loss) -> list[Entry]:
-    """``entries``, in order of keys, without those of the keys ``unheld``."""
+def gather(rows: Iterable[tuple[bytes, int, int, int]]) -> Entries:
+    """The entries of ``rows``, which are in order."""
+    keys: list[bytes] = []
+    levels = exact, below, inherited = bytearray(), bytearray(), bytearray()
+    for key, *found in rows:
+        keys.append(key)
+        for level, now in zip(levels, found, strict=True):
+            level.append(now)
+    return Entries(keys, exact, below, inherited)
+
+
+def without(entries: Entries, unheld: Iterable[bytes], format: Format, loss: Loss) -> Entries:
+    """``entries`` without those of the keys ``unheld``."""
     known = {entry.key: entry for entry in entries}
     left = dict(known)
     lost = 0
@@ -57,7 +81,7 @@ def without(entries: Sequence[Entry], unheld: Iterable[bytes], format: Format, l
             above.pop()
         held.append(left[key]._replace(inherited=above[-1][1]))
         above.append((key, left[key].below))
-    return held
+    return gather(held)
 
 
 def _above(key: bytes) -> Iterator[bytes]:

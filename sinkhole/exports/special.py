@@ -19,7 +19,7 @@ from itertools import chain
 from typing import NamedTuple
 
 from sinkhole.compiler.blocklist import Resolved
-from sinkhole.exports.holding import Entry, decided, without
+from sinkhole.exports.holding import Entries, Entry, gather, without
 from sinkhole.exports.loss import Loss
 from sinkhole.exports.statements import Names
 from sinkhole.formats.format import Format
@@ -59,8 +59,8 @@ class Ready:
         return Names(self.resolved.keys)
 
     @cached_property
-    def entries(self) -> list[Entry]:
-        return _entries(self.resolved.keys, self.masks, {})
+    def entries(self) -> Entries:
+        return gather(_entries(self.resolved.keys, self.masks, {}))
 
 
 def weigh(ready: Ready, special: Iterable[Special], format: Format, loss: Loss) -> Weighed:
@@ -99,9 +99,9 @@ def weigh(ready: Ready, special: Iterable[Special], format: Format, loss: Loss) 
             loss.special += 1
     if format.nested:
         extra |= {key(rule.what.encode()): 0 for rule in stated if rule.on is On.NAME} | extra
-    changed: list[Entry] | None = None
+    changed: Entries | None = None
     if extra:
-        changed = _entries(sorted({*resolved.keys, *extra}), ready.masks, extra)
+        changed = gather(_entries(sorted({*resolved.keys, *extra}), ready.masks, extra))
     kept = [rule for rule, known in stated.items() if known]
     lost = _contested([rule for rule in kept if not rule.kind.allow], changed, ready, holes, format)
     loss.special += len(lost)
@@ -109,9 +109,9 @@ def weigh(ready: Ready, special: Iterable[Special], format: Format, loss: Loss) 
     if format.answers_first:
         kept += _taking(kept, changed, ready, loss)
     if cuts := _cuts(holes):
-        changed = _cut(ready.entries if changed is None else changed, cuts, loss)
+        changed = gather(_cut(ready.entries if changed is None else changed, cuts, loss))
     joint = kept and (format.nested or (not format.closest and any(kind.allow for kind in format.lines)))
-    if joint and (unheld := (ready.names if changed is None else Names([row.key for row in changed])).unheld(format)):
+    if joint and (unheld := (ready.names if changed is None else Names(changed.keys)).unheld(format)):
         changed = without(ready.entries if changed is None else changed, unheld, format, loss)
     statements = None
     if joint:
@@ -126,7 +126,7 @@ def weigh(ready: Ready, special: Iterable[Special], format: Format, loss: Loss) 
             lines.append(text)
         else:
             loss.too_long += 1
-    return Weighed(resolved if changed is None else decided(changed), lines, statements)
+    return Weighed(resolved if changed is None else changed.decided, lines, statements)
 
 
 def level(kind: Kind) -> int:
@@ -144,8 +144,7 @@ def _merge(masks: dict[bytes, int], rule: Special) -> None:
     masks[found] = masks.get(found, 0) | rule.kind.mask
 
 
-def _entries(keys: Iterable[bytes], masks: Masks, extra: Masks) -> list[Entry]:
-    entries = []
+def _entries(keys: Iterable[bytes], masks: Masks, extra: Masks) -> Iterator[Entry]:
     above: list[tuple[bytes, int]] = []
     top, reach = b"", 0
     for found in keys:
@@ -153,11 +152,10 @@ def _entries(keys: Iterable[bytes], masks: Masks, extra: Masks) -> list[Entry]:
             top, reach = above.pop()
         mask = masks.get(found, 0) | extra.get(found, 0)
         rest = reach | applying(mask, False)
-        entries.append(Entry(found, _level(reach | applying(mask, True)), _level(rest), _level(reach)))
+        yield Entry(found, _level(reach | applying(mask, True)), _level(rest), _level(reach))
         if rest != reach:
             above.append((top, reach))
             top, reach = found, rest
-    return entries
 
 
 #: A level, what tells whether any of its rules may apply to a name, and what tells it of any name below one.
@@ -170,9 +168,8 @@ def _cuts(holes: Iterable[Special]) -> list[_Cut]:
     return [(now, *_cutting(rules)) for now, rules in by_level.items() if rules]
 
 
-def _cut(entries: Iterable[Entry], cuts: Sequence[_Cut], loss: Loss) -> list[Entry]:
+def _cut(entries: Iterable[Entry], cuts: Sequence[_Cut], loss: Loss) -> Iterator[Entry]:
     """``entries`` without what may be allowed."""
-    cut = []
     above = [(b"", 0)]
     for found, exact, rest, inherited in entries:
         while not found.startswith(above[-1][0]):
@@ -181,9 +178,8 @@ def _cut(entries: Iterable[Entry], cuts: Sequence[_Cut], loss: Loss) -> list[Ent
         new_exact = next((now for now, meets, _ in cuts if now > exact and exact % 2 and meets(name)), exact)
         new_rest = next((now for now, _, below in cuts if now > rest and rest % 2 and below(name)), rest)
         loss.narrowed += new_rest != rest and (exact, rest) != (inherited, inherited)
-        cut.append(Entry(found, new_exact, new_rest, above[-1][1]))
+        yield Entry(found, new_exact, new_rest, above[-1][1])
         above.append((found, new_rest))
-    return cut
 
 
 def _cutting(rules: Sequence[Special]) -> tuple[Callable[[bytes], object], Callable[[bytes], bool]]:
@@ -237,7 +233,7 @@ def _takes(taker: Special, rule: Special) -> bool:
 
 
 def _contested(
-    blocks: list[Special], entries: list[Entry] | None, ready: Ready, against: list[Special], format: Format
+    blocks: list[Special], entries: Entries | None, ready: Ready, against: list[Special], format: Format
 ) -> set[Special]:
     """Those of ``blocks`` that may meet a stronger exception which the format does not hear before them."""
     heard = any(kind.allow for kind in format.lines) and not format.closest
@@ -249,7 +245,7 @@ def _contested(
     return lost.union(rule for rule in doubtful if allowed.meets(rule))
 
 
-def _taking(rules: Sequence[Special], entries: Sequence[Entry] | None, ready: Ready, loss: Loss) -> list[Special]:
+def _taking(rules: Sequence[Special], entries: Entries | None, ready: Ready, loss: Loss) -> list[Special]:
     """Exceptions that take answers away, for a format where answers come first: one beside each exception that is to
     beat a rule with an answer. They do not know ranks, so an important answer that meets one is lost."""
     answers = [rule for rule in rules if rule.answer and not rule.kind.allow]
@@ -364,7 +360,7 @@ def _kind(scope: Scope, level: int) -> Kind:
     return Kind(scope, not level % 2, Rank((level - 1) // 2))
 
 
-def _nested(entries: list[Entry], special: list[Special], loss: Loss) -> tuple[list[tuple[bytes, Kind]], list[Special]]:
+def _nested(entries: Entries, special: list[Special], loss: Loss) -> tuple[list[tuple[bytes, Kind]], list[Special]]:
     """The statements of a policy zone, and the special rules of which each has one owner: names with an answer stand in
     the order of the names, so that the most specific owner is the deciding rule."""
     owners = _owners_of_triggers([rule for rule in special if rule.on is not On.NAME])
