@@ -97,7 +97,8 @@ class Context:
 
 
 def _fetcher(config: Config, wanted: plan.Plan) -> Fetcher:
-    resolve = resolver(config.upstream.servers, config.listen.dns)
+    upstream = config.upstream
+    resolve = resolver((*upstream.servers, *upstream.bootstrap), config.listen.dns)
     return fetcher((source.origin for source in wanted.sources), machine=Machine(resolve))
 
 

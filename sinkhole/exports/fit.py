@@ -180,6 +180,8 @@ def _holed_trees(keys: Sequence[bytes], codes: bytearray, *, lost: bool) -> Iter
 
 def _parents(tree: Sequence[bytes], between: bool) -> bytes | None:
     """For each key of a tree, the number of the nearest one above it; None if ``between`` and a name stands between."""
+    if len(tree) == 2 and not between:
+        return b"\0\0"
     parents = bytearray(1)
     above = [0]
     for at in range(1, len(tree)):
