@@ -93,7 +93,8 @@ class Lookup:
             if not attempt.late:
                 attempt.late = True
                 attempt.remote.doubt()
-                if sum(other.remote is attempt.remote for other in self.attempts) < TRIES:
+                tries = sum(other.remote is attempt.remote for other in self.attempts)
+                if attempt.exchange.late() and tries < TRIES:
                     self.left.append(attempt.remote)
         self.advance(self.width)
 

@@ -120,6 +120,9 @@ class Exchange:
         if not self.sock:
             self.asker.failed()
 
+    def late(self) -> bool:
+        return True
+
     def cancel(self) -> None:
         self.hang_up()
         if self.tcp:

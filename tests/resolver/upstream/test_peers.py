@@ -76,7 +76,7 @@ def test_bind(transport: str, bind: Ports, authority: Authority) -> None:
     """A hundred at once, one whose answer is too long for UDP, and one for a name that there is not."""
     port = {"tls": bind.tls, "https": bind.https}.get(transport, bind.plain)
     server = Server(transport, "127.0.0.1", port, "/dns-query" if transport == "https" else "")
-    forwarder = Forwarder([server], transports=Transports(None, str(authority.file)), token="f" * 32)
+    forwarder = Forwarder([server], 7.0, transports=Transports(None, str(authority.file)), token="f" * 32)
     many = [query(f"n{number}.many.example.test") for number in range(100)]
     found = run(asked(forwarder, *many, query("big.example.test", "TXT"), query("none.example.test")))
     for response in found[:100]:
