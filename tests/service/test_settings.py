@@ -8,17 +8,21 @@ from sinkhole.service.settings import Settings, parse
 
 @pytest.mark.parametrize("mode", ["null-ip", ("192.0.2.1", "2001:db8::1")])
 def test_settings_survive_the_control_channel(mode: str | tuple[str, ...]) -> None:
-<<<<<<< HEAD
-    servers = (("udp", "192.0.2.53", 53), ("tcp", "2001:db8::53", 5353))
-    local = Local((("a.lan", ("A 192.0.2.1", 'TXT "\\"뭐"')),), ("lan",), ("10.in-addr.arpa",), 7, "version", "id")
-    settings = Settings("/var/lib/sink hole/뭐\n", servers, 0.5, mode, 60, local=local)
-=======
     servers = (("udp", "192.0.2.53", 53, ""), ("https", "dns.example", 443, "/dns-query"))
-    routes = (("corp.example", servers[:1]), ("lan", servers))
+    local = Local((("a.lan", ("A 192.0.2.1", 'TXT "\\"뭐"')),), ("lan",), ("10.in-addr.arpa",), 7, "version", "id")
     settings = Settings(
-        "/var/lib/sink hole/뭐\n", servers, 0.5, mode, 60, "random", routes, servers[:1], "/etc/ca.pem", "abcdef"
+        "/var/lib/sink hole/뭐\n",
+        servers,
+        0.5,
+        mode,
+        60,
+        strategy="random",
+        conditional=(("corp.example", servers[:1]), ("lan", servers)),
+        bootstrap=servers[:1],
+        ca="/etc/ca.pem",
+        token="abcdef",
+        local=local,
     )
->>>>>>> 1baa2d8 (Upstreams: configuration tests, documentation)
 
     line = settings.line()
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import dns.rcode
 import pytest
 
-from tests.certificates import Authority
+from tests.authority import Authority
 from tests.conftest import Site, forwarded
 from tests.dnsserver import DnsServer, reply
 from tests.dohserver import DohServer, Said

@@ -14,7 +14,7 @@ import pytest
 from sinkhole.resolver.message import NOERROR, NXDOMAIN
 from sinkhole.resolver.upstream import Forwarder, Server
 from sinkhole.resolver.upstream.transports import Transports
-from tests.certificates import Authority
+from tests.authority import Authority
 from tests.resolver.upstream.asking import ADDRESS, asked, query, run
 
 
