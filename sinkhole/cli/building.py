@@ -106,7 +106,7 @@ def build(
             print(json.dumps(report, ensure_ascii=False))
         else:
             _show(report, dry_run)
-    for line in _notes(built):
+    for line in [*_notes(built), *(() if quiet else ctx.reviews)]:
         print(f"sinkhole: {line}", file=sys.stderr)
     if built.refused:
         raise GuardError("\n".join([*built.refused, "what was in use before stays in use; --accept-change accepts it"]))

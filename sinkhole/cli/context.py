@@ -98,6 +98,17 @@ class Context:
             yield bundle.load(build.build(self.plan, feeds, Path(directory), accept=True, cache=cache).path)
 
     @property
+    def reviews(self) -> list[str]:
+        """What to tell of directives in the policy that were to be looked at again by now."""
+        named = {id for entry in self.config.policy for id in entry.directives}
+        return [
+            f"directive {id} was to be reviewed by {entry.review_at.isoformat()}; see what became of it"
+            for id, entry in sorted(self.catalogue.directives.items())
+            if id in named and entry.review_at and entry.review_at <= self.now
+            if not entry.effective_until or entry.effective_until > self.now
+        ]
+
+    @property
     def permissions(self) -> tuple[Permission, ...]:
         """Every exception that there ever was. Raises JournalError for a record that somebody changed."""
         return tuple(register(journal.read(self.journal)).values())

@@ -235,6 +235,8 @@ def _last(bundles: Path) -> bundle.Bundle | None:
 def _configured(ctx: context.Context, running: Config, token: str, listening: Listening) -> Configured:
     """What a configuration says to a supervisor that was started with ``running``."""
     plan = ctx.plan
+    for line in ctx.reviews:
+        logging.warning("%s", line)
     places = {"listen": "listen", "workers": "workers", "state_dir": "state-dir"}
     return Configured(
         _settings(ctx.config, token, listening),

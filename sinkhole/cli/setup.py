@@ -28,6 +28,8 @@ def check(config: context.ConfigOption = None) -> None:
         with ctx.built() as made:
             if wrong := list(ctx.unexpected(made)):
                 raise SinkholeError("\n".join(wrong))
+    for line in ctx.reviews:
+        print(f"sinkhole: {line}", file=sys.stderr)
     lists = [entry for entry in ctx.plan.lists if not entry.id.startswith("=")]
     print(
         f"{config or 'the default configuration'} is valid: lists {len(lists)}, sources {len(ctx.plan.sources)}, "

@@ -359,7 +359,9 @@ def _stage(directive: Mapping[str, Any], action: str | None, at: datetime) -> tu
     if until and at >= until:
         return None
     if since and at >= since:
-        return Action(action or directive["action"]), f"in force since {directive['effective-from']}"
+        review = instant("review-at")
+        due = f", to be reviewed by {directive['review-at']}" if review and at >= review else ""
+        return Action(action or directive["action"]), f"in force since {directive['effective-from']}{due}"
     if announced and at >= announced:
         return Action.WARN, f"announced for {directive['effective-from']}"
     return None

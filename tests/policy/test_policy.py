@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -200,6 +200,16 @@ def test_a_name_that_no_list_knows_is_forwarded(tmp_path: Path) -> None:
     policy = Policy(opened(tmp_path), AT)
     assert decide(policy, "example.org") == FORWARD
     assert policy.decide(policy.profile("192.0.2.1"), b"", 1) == FORWARD
+
+
+def test_a_review_that_is_due_is_told_and_changes_nothing(tmp_path: Path) -> None:
+    made = opened(tmp_path, "policy: [{groups: [all], directives: [kr-mofa-2025-02-05]}]")
+    made.policy["directives"]["kr-mofa-2025-02-05"]["review-at"] = "2025-03-01T00:00:00+00:00"
+    for at, due in ((AT - timedelta(seconds=1), False), (AT, True)):
+        policy = Policy(made, at)
+        found = [step for step, hit in policy.trace(policy.profile("192.0.2.1"), key(b"deepseek.com"), QTYPE.A) if hit]
+        assert found[0].because.endswith(", to be reviewed by 2025-03-01T00:00:00+00:00") is due
+        assert found[0].verdict.action is Action.BLOCK
 
 
 def test_a_token_makes_a_client_a_member_too(tmp_path: Path) -> None:
