@@ -97,6 +97,6 @@ def test_blocked_and_cached_names_do_not_notice_an_outage(record_property: Calla
         record_property(f"{name} p99 ms", round(p99, 2))
         print(f"{name}: median {median(times):.2f} ms, p99 {p99:.2f} ms")
         # The load, the upstream and this client share one interpreter with the resolver: the figure itself is that of
-        # benchmarks/outage.py, where each is a process.
+        # benchmarks/abuse.py, where each is a process.
         assert median(times) < 5
         assert p99 < 50
