@@ -40,7 +40,7 @@ def _pieces(fitted: Fitted, format: Format, header: Header, per_line: int) -> It
     statements = iter(fitted.statements)
     while chunk := list(islice(statements, step)):
         if per_line == 1:
-            yield b"".join([lines[kind] % dot.join(key[:-1].split(b".")[::-1]) for key, kind in chunk])
+            yield b"".join([lines[kind] % key[-2::-1].replace(b".", dot) for key, kind in chunk])
         else:
             yield b"".join(_many(chunk, lines, per_line))
     yield "".join(f"{line}\n" for line in fitted.special).encode()

@@ -62,7 +62,7 @@ FORMAT = Format(
     comment="",
     read=read,
     lines={kind: b"%s" + "".join(f",{word}" for word in words).encode() for words, kind in WORDS.items()},
-    unfit=re.compile(rb"(?:^|\.)-[^.]*\.$"),
+    unfit=re.compile(rb"-\.$"),
     start=_start,
     context=_context,
 )
