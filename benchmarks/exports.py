@@ -27,7 +27,7 @@ from sinkhole.compiler.plan import ListPlan
 from sinkhole.exports.publish import publish
 from sinkhole.formats import FORMATS
 from sinkhole.formats.format import Format
-from sinkhole.rules import Kind, On, Rank, Scope, Special
+from sinkhole.rules import Kind, On, Parsed, Rank, Scope, Special
 
 RULES = 1_000_000
 #: Rules a second that every format should reach.
@@ -73,11 +73,9 @@ def compiled(stated: Iterable[tuple[str, Kind]], special: Iterable[Special] = ()
     for name, kind in stated:
         names.setdefault(kind, []).append(name.encode())
     blocklist = Blocklist()
-    blocklist.merge(keys_of(names))
+    blocklist.merge(keys_of(Parsed(names)))
     told = tuple((rule, "bench") for rule in special)
-    made = Compiled(
-        ListPlan("bench", "A made-up list"), resolve(blocklist.masks), frozenset(), (), told, {} if told else None
-    )
+    made = Compiled(ListPlan("bench", "A made-up list"), resolve(blocklist.masks), (), frozenset(), (), told)
     assert made.version  # which a build works out once
     return made
 

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
+import pytest
+
 from sinkhole import bundle
-from sinkhole.compiler import build, plan
+from sinkhole.compiler import build, compile, parsed, plan
 from sinkhole.compiler.compile import Compiled
+from sinkhole.compiler.parsed import Cache
 from sinkhole.feeds import fetch
 from sinkhole.feeds.store import Store
 from tests.bundles import CATALOGUE, configured, made
@@ -42,7 +46,7 @@ def test_a_source_reports_what_it_was_and_what_it_lost(tmp_path: Path) -> None:
 def test_names_that_the_operator_states_pass_the_guard(tmp_path: Path) -> None:
     built = made(tmp_path, "block: [time.apple.com]\nlists: {l: {block: [github.io]}}")
     keys = {name for compiled in built.lists for name, _ in compiled.resolved.entries()}
-    assert {b"com.apple.time.", b"io.github."} <= keys
+    assert {b"moc.elppa.emit.", b"oi.buhtig."} <= keys
 
 
 def test_a_source_with_too_few_rules_leaves_the_bundle_in_use(tmp_path: Path) -> None:
@@ -64,7 +68,7 @@ def test_what_did_not_change_is_not_compiled(tmp_path: Path) -> None:
     again = made(tmp_path, text)
     assert (again.path, again.lists, again.changed) == (first.path, (), False)
     assert list(again.described) == json.loads((first.path / "manifest.json").read_text())["lists"]
-    (first.path / "index.marisa").write_bytes(b"")
+    (first.path / "index.keys").write_bytes(b"")
     mended = made(tmp_path, text)  # what is damaged is no reason to do nothing
     assert mended.lists
 
@@ -84,7 +88,7 @@ def test_a_source_that_never_was_is_left_out_and_named(tmp_path: Path) -> None:
     (feed,) = built.stale
     assert feed.copy is None
     assert "missing.txt" in str(feed.error)
-    assert list(listed(built, "l").resolved.entries()) == [(b"test.a.", 3)]
+    assert list(listed(built, "l").resolved.entries()) == [(b"tset.a.", 3)]
 
 
 def test_a_dry_run_changes_nothing(tmp_path: Path) -> None:
@@ -116,5 +120,36 @@ def test_the_same_inputs_give_the_same_bundle_wherever_and_in_whatever_order(tmp
     again = made(tmp_path, text.replace("SOURCES", "./x.txt, ./y.txt"), feeds)
     turned = made(tmp_path, text.replace("SOURCES", "./y.txt, ./x.txt"), feeds)
     assert again.path == one.path
-    for name in ("index.marisa", "attributes.bin", "attributes.json", "policy.json", "own.json"):
+    for name in (
+        "index.keys",
+        "index.first",
+        "index.blocks",
+        "attributes.bin",
+        "attributes.json",
+        "policy.json",
+        "own.json",
+    ):
         assert (one.path / name).read_bytes() == (turned.path / name).read_bytes()
+
+
+@pytest.mark.parametrize("special", ["", "||x.ads.test^$dnstype=A\n", "||keep.ads.test^$badfilter\n||keep.ads.test^\n"])
+@pytest.mark.parametrize("dies", [False, True])
+def test_helpers_change_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, special: str, dies: bool) -> None:
+    tops = ("com", "net", "test")
+    names = [f"{word}{at}.example.{top}" for at in range(60) for word in ("a", "k", "z") for top in tops]
+    feeds = {
+        "x.txt": "".join(f"||{name}^\n" for name in names) + "||com^$important\n@@||z7.example.com^\n" + special,
+        "y.txt": "".join(f"0.0.0.0 www.{name}\n" for name in names[::2]),
+        "z.txt": "".join(f"{name}\n" for name in names[::-3]),
+    }
+    text = "lists: {l: {sources: [./x.txt, ./y.txt, ./z.txt]}}"
+    expected = made(tmp_path / "alone", text, feeds)
+    for module in (parsed, compile):
+        monkeypatch.setattr(module, "_WORTH_HELP", 0)
+    for module in (build, compile):
+        monkeypatch.setattr(module, "spare", lambda: 2)
+    if dies:
+        monkeypatch.setattr(Cache, "_read_all", lambda *_: sys.exit())
+        monkeypatch.setattr(compile.Merge, "_say", lambda *_: sys.exit())
+    found = made(tmp_path / "helped", text, feeds, Cache(tmp_path / "parsed"))
+    assert found.path.name == expected.path.name
