@@ -14,6 +14,7 @@ from sinkhole.compiler import build
 from sinkhole.config import Config, Endpoint, system_resolvers
 from sinkhole.errors import SinkholeError
 from sinkhole.files import Lock
+from sinkhole.resolver.lookup import Handling
 from sinkhole.service.settings import Settings
 from sinkhole.service.sockets import listen
 from sinkhole.service.supervisor import Supervisor
@@ -83,12 +84,22 @@ def _bundle(ctx: context.Context) -> Path:
 def _settings(config: Config, path: Path) -> Settings:
     servers = config.upstream.servers or system_resolvers(own=config.listen.dns)
     mode = config.blocking.mode
+    cache, rebinding = config.cache, config.answers.rebinding
     return Settings(
         str(path),
         tuple((server.protocol, server.host, server.port) for server in servers),
         float(config.upstream.timeout),
         mode if isinstance(mode, str) else tuple(map(str, mode)),
         config.blocking.ttl,
+        cache.size,
+        float(cache.stale),
+        Handling(
+            cache.min_ttl,
+            cache.max_ttl,
+            cache.prefetch,
+            config.answers.cloaking,
+            tuple(map(str, rebinding.allow)) if rebinding.block else None,
+        ),
     )
 
 

@@ -7,12 +7,12 @@ clock: the instant is an argument, and :meth:`Policy.changes_at` says until when
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
 from sinkhole.bundle import MASK_SHIFT, MASKED, Bundle
-from sinkhole.policy.special import Specials, Stated, stated
+from sinkhole.policy.special import Specials, Stated, nearness, stated
 from sinkhole.policy.verdict import FORWARD, Action, Verdict
 from sinkhole.rules import ANY_ANSWER, On, applying, strongest
 
@@ -48,7 +48,7 @@ class Hit(NamedTuple):
     """What one list says about one query: its strongest rule. ``answer`` is that of a special rule."""
 
     blocked: bool
-    strength: tuple[int, bool, bool, int] = (0, False, False, 0)
+    strength: tuple[int, ...] = (0, False, False, 0)
     answer: str = ""
 
 
@@ -82,7 +82,7 @@ class Policy:
         self._decided: dict[tuple[object, ...], Verdict] = {}
         self._specials = Specials(stated(bundle.special)) if bundle.special else None
         if self._specials:
-            self._networks += [(network, group) for group, network in self._specials.networks().items()]
+            self._networks += [(network, group) for group, network in self._specials.clients().items()]
 
     def profile(self, client: str) -> int:
         """The number of the profile of a client's address (``192.0.2.7``, ``2001:db8::1``, ``fe80::1%eth0``)."""
@@ -123,13 +123,31 @@ class Policy:
         if verdict is None:
             if len(self._decided) >= _MAX_DECIDED:
                 self._decided.clear()
-            verdict = next((_answered(step, hit) for step, hit in self.trace(profile, key, qtype) if hit), FORWARD)
-            self._decided[known] = verdict
+            verdict = self._decided[known] = _first(self.trace(profile, key, qtype))
         return verdict
+
+    @property
+    def by_address(self) -> Callable[[int, tuple[bytes, ...], int], Verdict] | None:
+        """The verdict on the addresses of an answer, for a profile and record type; None without any rule on them."""
+        return self._decide_addresses if self._specials and self._specials.networks else None
+
+    def _decide_addresses(self, profile: int, addresses: tuple[bytes, ...], qtype: int) -> Verdict:
+        return _first(self.trace_addresses(profile, addresses, qtype))
 
     def trace(self, profile: int, key: bytes, qtype: int) -> list[tuple[Step, Hit | None]]:
         """Every step of a profile in order of precedence, with its hit for a query; the first that has one decides."""
-        hits = self.hits(profile, key, qtype)
+        return self._ordered(profile, self.hits(profile, key, qtype))
+
+    def trace_addresses(self, profile: int, addresses: Sequence[bytes], qtype: int) -> list[tuple[Step, Hit | None]]:
+        """As :meth:`trace`, for the addresses of one answer: inside a list the narrowest network decides (RPZ 4.3)."""
+        found: dict[int, Hit] = {}
+        for rule, number, _ in self.special_of(profile, addresses, qtype):
+            strength = *nearness(rule), rule.kind.rank, rule.kind.allow
+            if number not in found or strength > found[number].strength:
+                found[number] = Hit(not rule.kind.allow, strength, rule.answer)
+        return self._ordered(profile, {number: hit for number, hit in found.items() if hit.blocked})
+
+    def _ordered(self, profile: int, hits: Mapping[int, Hit]) -> list[tuple[Step, Hit | None]]:
         _, steps, allowed, allows, _ = self._profiles[profile]
         first = steps if allows.isdisjoint(hits) else allowed
         order = [*first, *(step for step in steps if step not in first)]
@@ -169,9 +187,19 @@ class Policy:
         """The special rules that apply to a query."""
         if not self._specials:
             return []
+        return self._holding(profile, self._met(profile, key), qtype)
+
+    def special_of(self, profile: int, addresses: Sequence[bytes], qtype: int) -> list[Stated]:
+        """The special rules that apply to the addresses of an answer."""
+        if not self._specials:
+            return []
+        found = {number for address in addresses for number in self._specials.networks.find(address)}
+        return self._holding(profile, sorted(found), qtype)
+
+    def _holding(self, profile: int, numbers: Sequence[int], qtype: int) -> list[Stated]:
+        assert self._specials
         groups = self._profiles[profile].groups
-        met = (at for at in self._met(profile, key) if self._specials.holds(at, qtype, groups))
-        return [self._specials.rules[at] for at in met]
+        return [self._specials.rules[number] for number in numbers if self._specials.holds(number, qtype, groups)]
 
     def _met(self, profile: int, key: bytes) -> tuple[int, ...]:
         assert self._specials
@@ -239,6 +267,10 @@ class Policy:
                 action = Action.ALLOW if name in allowing else Action(entry["action"] or "block")
                 verdict = _verdict(action, f"list {name}", EDE_BLOCKED, None, name)
                 yield Step(self._numbers[name], verdict, f"list {name}, by policy for {', '.join(entry['groups'])}")
+
+
+def _first(trace: Sequence[tuple[Step, Hit | None]]) -> Verdict:
+    return next((_answered(step, hit) for step, hit in trace if hit), FORWARD)
 
 
 def _answered(step: Step, hit: Hit) -> Verdict:

@@ -45,7 +45,7 @@ from sinkhole.resolver.message import (
 #: The largest message over TCP, and over UDP to a client without EDNS (RFC 1035 4.2).
 MAX_TCP, MAX_PLAIN = 65_535, 512
 #: EDE codes that the resolver gives by itself (RFC 8914 4); a verdict brings its own.
-FORGED, NO_REACHABLE_AUTHORITY, NETWORK_ERROR = 4, 22, 23
+STALE, FORGED, STALE_NXDOMAIN, NO_REACHABLE_AUTHORITY, NETWORK_ERROR = 3, 4, 19, 22, 23
 
 _OPCODE = 0x7800
 _OWNER = struct.pack("!H", 0xC000 | HEADER.size)

@@ -1,7 +1,7 @@
 """One query from packet to answer: the order of the stages, and why each stands where it does.
 
 The engine knows no socket. A listener hands it a packet, the asker and a function that sends; an upstream's answer
-comes back as a call. Its state is the policy in force, the cache and the prepared answers.
+comes back as a call. Its state is the policy in force, what was judged by it, and the prepared answers.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from sinkhole.names import present, wire_key
 from sinkhole.policy.verdict import Action, Verdict
 from sinkhole.resolver import local
 from sinkhole.resolver.answer import MAX_PLAIN, MODES, Blocking, blocked, minimal_any, pack
-from sinkhole.resolver.cache import Cache
+from sinkhole.resolver.inspection import Inspection
+from sinkhole.resolver.lookup import Lookup
 from sinkhole.resolver.message import (
     ANY,
     BARE_OPT,
     HEADER,
     NOERROR,
-    RD,
     SERVFAIL,
     TC,
     YXDOMAIN,
@@ -31,7 +31,6 @@ from sinkhole.resolver.message import (
     Response,
     read_query,
 )
-from sinkhole.resolver.upstream import Forwarder
 
 log = logging.getLogger(__name__)
 
@@ -55,6 +54,10 @@ class Policy(Protocol):
     def decide(self, profile: int, key: bytes, qtype: int) -> Verdict:
         """The verdict on a name, given as its key (:func:`sinkhole.names.wire_key`), and a record type."""
 
+    @property
+    def by_address(self) -> Callable[[int, tuple[bytes, ...], int], Verdict] | None:
+        """The verdict on the addresses of an answer (profile, addresses, record type); None without rules on them."""
+
 
 @dataclass(slots=True)
 class Counters:
@@ -76,14 +79,12 @@ class Engine:
     def __init__(
         self,
         policy: Policy,
-        upstreams: Forwarder,
-        cache: Cache,
+        lookup: Lookup,
         blocking: Blocking,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.policy = policy
-        self.upstreams = upstreams
-        self.cache = cache
+        self.lookup = lookup
         self.blocking = blocking
         self.counters = Counters()
         self._clock = clock
@@ -91,17 +92,20 @@ class Engine:
 
     @property
     def policy(self) -> Policy:
-        """The policy in force. Setting it forgets every answer that the former prepared."""
+        """The policy in force. Setting it forgets every answer that the former prepared, and what it judged."""
         return self._policy
 
     @policy.setter
     def policy(self, policy: Policy) -> None:
         self._policy = policy
+        self._inspection = Inspection(policy)
         self._prepared: dict[tuple[int, bytes], _Prepared] = {}
         self._shared: dict[_Prepared, _Prepared] = {}
 
     def handle(self, packet: bytes, peer: Peer, send: Send, tcp: bool = False) -> bool:
         """Answer one packet by ``send(reply, peer)``, now or later; False when there will be no answer.
+
+        Over TCP, an empty ``reply`` says later that there will be none.
 
         Never raises: a fault costs its own query a SERVFAIL, and the log at most a line a second.
         """
@@ -149,7 +153,10 @@ class Engine:
                 send(pack(query, minimal_any(), tcp=tcp), peer)
                 return True
 
-            self._resolve(query, partial(self._reply, query, peer, send, tcp))
+            # Inspection after the cache, for it depends on who asks. A name that is allowed may lead anywhere: who
+            # allowed it wants it to work, and RPZ-PASSTHRU ends all later triggers. The policy is the one that decided.
+            inspection = None if verdict.action is Action.ALLOW else self._inspection
+            self._resolve(query, partial(self._reply, query, profile, inspection, peer, send, tcp))
         except Exception:  # noqa: BLE001 - whatever one packet brings about, the next ones are answered
             return self._fault(query, peer, send)
         return True
@@ -180,28 +187,37 @@ class Engine:
             except Exception:  # noqa: BLE001 - as above
                 self._fault(query, peer, send)
 
-        self._resolve(target, behind_alias)
+        self._resolve(target, behind_alias)  # to what a rule states, no other rule applies (RPZ 6.1)
         return True
 
     def _resolve(self, query: Query, done: Callable[[Response, int], None]) -> None:
-        """Call ``done`` with what is remembered and its age in seconds, or, later, with what an upstream says.
-
-        The cache is the one of now: what the former upstreams still say does not get into that of the next ones.
-        """
-        if hit := self.cache.get(query.key, self._clock()):
+        """Call ``done`` with what is known of a name and its age in seconds, now or later."""
+        if self.lookup.ask(query, done):
             self.counters.cached += 1
-            done(*hit)
-            return
-        self.counters.forwarded += 1
-        self.upstreams.ask(query, partial(self._remember, self.cache, query, done))
+        else:
+            self.counters.forwarded += 1
 
-    def _remember(self, cache: Cache, query: Query, done: Callable[[Response, int], None], response: Response) -> None:
-        if query.flags & RD:  # without it an upstream may know less than it would tell others
-            cache.put(query.key, response, self._clock())
-        done(response, 0)
-
-    def _reply(self, query: Query, peer: Peer, send: Send, tcp: bool, response: Response, age: int) -> None:
+    def _reply(
+        self,
+        query: Query,
+        profile: int,
+        inspection: Inspection | None,
+        peer: Peer,
+        send: Send,
+        tcp: bool,
+        response: Response,
+        age: int,
+    ) -> None:
         try:
+            if inspection and (verdict := inspection.verdict(profile, query.qtype, response)):
+                self.counters.blocked += 1
+                if verdict.mode not in _ORDINARY:
+                    if (answered := self._by_rule(query, verdict, peer, send, tcp)) is not None:
+                        if tcp and not answered:
+                            send(b"", peer)
+                        return
+                else:  # as a blocked name, and without the aliases that led there
+                    response, age = blocked(query.qtype, verdict, self.blocking), 0
             send(pack(query, response, tcp=tcp, age=age), peer)
         except Exception:  # noqa: BLE001 - as above
             self._fault(query, peer, send)

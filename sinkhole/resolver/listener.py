@@ -227,7 +227,8 @@ class _Connection(asyncio.Protocol):
         self._in_flight -= 1
         if self._transport.is_closing():
             return
-        self._transport.write(len(reply).to_bytes(2) + reply)
+        if reply:  # nothing is said to a query that is dropped when its answer is known
+            self._transport.write(len(reply).to_bytes(2) + reply)
         if self._transport.get_write_buffer_size() > 4 * self._limits.unsent:
             self.abort()
         if self._held or self._ended:

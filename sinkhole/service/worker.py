@@ -25,6 +25,7 @@ from sinkhole.resolver.answer import blocking
 from sinkhole.resolver.cache import Cache
 from sinkhole.resolver.engine import Engine
 from sinkhole.resolver.listener import Close, serve_tcp, serve_udp
+from sinkhole.resolver.lookup import Lookup
 from sinkhole.resolver.upstream import Forwarder, Server
 from sinkhole.service.settings import Settings, parse
 
@@ -42,6 +43,7 @@ class Worker:
         self._tcp = tcp
         self._engine: Engine | None = None
         self._settings: Settings | None = None
+        self._upstreams: Forwarder | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._closing: list[Close] = []
 
@@ -51,21 +53,24 @@ class Worker:
         policy = Policy(loaded, datetime.now(UTC))
         answers = blocking(settings.mode, settings.ttl)
         if self._engine is None:
-            forwarder = Forwarder([Server(*server) for server in settings.servers], settings.timeout)
-            self._engine = Engine(policy, forwarder, Cache(), answers)
+            self._engine = Engine(policy, self._lookup(settings), answers)
             gc.collect()
             gc.freeze()
             self._closing = [serve_udp(sock, self._engine.handle) for sock in self._udp]
             self._closing += [await serve_tcp(sock, self._engine.handle) for sock in self._tcp]
         else:
-            if self._settings and self._settings[1:3] != settings[1:3]:
-                self._engine.upstreams = Forwarder([Server(*server) for server in settings.servers], settings.timeout)
-                self._engine.cache = Cache()
+            if self._settings and self._settings.outside != settings.outside:
+                self._engine.lookup = self._lookup(settings)
             self._engine.blocking = answers
             self._engine.policy = policy
         self._settings = settings
         self._watch(policy)
         return loaded.name
+
+    def _lookup(self, settings: Settings) -> Lookup:
+        """Upstreams and an empty cache."""
+        self._upstreams = upstreams = Forwarder([Server(*server) for server in settings.servers], settings.timeout)
+        return Lookup(lambda name: upstreams, Cache(settings.cache, settings.stale), settings.handling)
 
     def _watch(self, policy: Policy) -> None:
         """Look again when the policy changes by itself, and at times in between whether the clock was set."""
@@ -89,7 +94,7 @@ class Worker:
         end = loop.time() + DRAIN
         for sock in self._udp:
             loop.remove_reader(sock.fileno())
-        while self._engine and self._engine.upstreams.waiting and loop.time() < end:
+        while self._upstreams and self._upstreams.waiting and loop.time() < end:
             await asyncio.sleep(0.02)
         for close in self._closing:
             close()

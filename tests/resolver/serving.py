@@ -15,6 +15,7 @@ from sinkhole.resolver.answer import blocking
 from sinkhole.resolver.cache import Cache
 from sinkhole.resolver.engine import Engine, Policy
 from sinkhole.resolver.listener import DEFAULT_LIMITS, Limits, serve_tcp, serve_udp
+from sinkhole.resolver.lookup import Lookup
 from sinkhole.resolver.upstream import Forwarder, Server
 
 BLOCK = Verdict(Action.BLOCK, "xx-2025-01-01", "ai", 16, "restricted by order xx-2025-01-01")
@@ -25,6 +26,8 @@ class Trees:
 
     def __init__(self, trees: dict[str, Verdict]) -> None:
         self._trees = [(name_key(name.encode()), verdict) for name, verdict in trees.items()]
+
+    by_address = None
 
     def profile(self, client: str) -> int:
         return 0
@@ -72,7 +75,7 @@ def serving(
         loop.set_exception_handler(lambda _, context: complaints.append(context))
         tcp, udp = _sockets(host)
         upstreams = Forwarder(servers, timeout, limit)
-        engine = Engine(policy, upstreams, Cache(), blocking(mode))
+        engine = Engine(policy, Lookup(lambda name: upstreams, Cache()), blocking(mode))
         closers = [serve_udp(udp, engine.handle), await serve_tcp(tcp, engine.handle, limits), upstreams.close]
         started.append(Running(engine, udp.getsockname()[1], loop))
         ready.set()

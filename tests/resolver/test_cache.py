@@ -15,8 +15,12 @@ def response(ttl: int = 60, records: bytes = b"r") -> Response:
 def test_an_entry_ages_and_ends() -> None:
     cache = Cache()
     cache.put(b"k", response(60), 1000.0)
-    assert cache.get(b"k", 1000.0) == (response(60), 0)
-    assert cache.get(b"k", 1059.9) == (response(60), 59)
+    entry = cache.get(b"k", 1059.9)
+    assert entry
+    assert entry.response == response(60)
+    assert (entry.age(1000.0), entry.age(1059.9)) == (0, 59)
+    assert entry.fresh(1059.9)
+    assert not entry.fresh(1060.0)
     assert cache.get(b"k", 1060.0) is None
     assert len(cache) == cache.size == 0
     assert cache.get(b"k", 1000.0) is None

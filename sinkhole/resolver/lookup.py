@@ -1,0 +1,194 @@
+"""What is known of a name: from the cache, else from an upstream, else from the cache although it is stale.
+
+What is remembered is what upstreams said, within bounds, and is the same for everyone; who may have it is decided
+elsewhere. A name always goes to the same upstreams while a cache lives, so those of different routes never share an
+entry.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple, Protocol
+
+from sinkhole.resolver.answer import STALE, STALE_NXDOMAIN, ede
+from sinkhole.resolver.cache import Cache, Entry, failed
+from sinkhole.resolver.inspection import Rebinding
+from sinkhole.resolver.message import DAY, NXDOMAIN, RD, TTL, Query, Response
+
+#: RFC 8767 5: how long a client waits before it gets what is stale, how long until that is asked for again, and the TTL
+#: of a stale answer, in seconds.
+PATIENCE, RECHECK, STALE_TTL = 1.8, 30.0, 30
+#: A name that was asked for as often again is asked for before it ends, when a tenth of its time is left.
+POPULAR, LATE = 2, 0.9
+#: EDE codes of data that failed its validation (RFC 8914 4): it is not to be had, and not in its former state either.
+_BOGUS = frozenset((6, 7, 8, 25))
+
+#: Takes a response and its age in seconds.
+Done = Callable[[Response, int], None]
+
+
+class Asker(Protocol):
+    """What asks upstreams, and joins those who ask the same at once."""
+
+    def ask(self, query: Query, done: Callable[[Response], None]) -> None: ...
+
+
+class Timer(Protocol):
+    def cancel(self) -> None: ...
+
+
+class Handling(NamedTuple):
+    """How answers are taken: bounds of their TTL in seconds; whether popular ones are asked for before they end;
+    whether the names they lead to are judged; and, when they are not to lead inside, what may (:class:`Rebinding`)."""
+
+    low: int = 0
+    high: int = DAY
+    prefetch: bool = True
+    cloaking: bool = True
+    rebinding: tuple[str, ...] | None = None
+
+
+DEFAULT_HANDLING = Handling()
+
+
+def _later(delay: float, call: Callable[[], None]) -> Timer:
+    return asyncio.get_running_loop().call_later(delay, call)
+
+
+class Lookup:
+    """Looks names up. ``route`` gives what asks the upstreams of a wire name.
+
+    ``clock`` gives monotonic seconds, ``later`` calls a function after some. ``stale`` counts the stale answers,
+    ``prefetched`` the questions that nobody waited for, ``rebound`` the answers that led inside.
+    """
+
+    def __init__(
+        self,
+        route: Callable[[bytes], Asker],
+        cache: Cache,
+        handling: Handling = DEFAULT_HANDLING,
+        clock: Callable[[], float] = time.monotonic,
+        later: Callable[[float, Callable[[], None]], Timer] = _later,
+    ) -> None:
+        self.route = route
+        self.cache = cache
+        self.handling = handling
+        self.stale = self.prefetched = self.rebound = 0
+        self._rebinding = None if handling.rebinding is None else Rebinding(handling.rebinding)
+        self._clock = clock
+        self._later = later
+
+    def ask(self, query: Query, done: Done) -> bool:
+        """Call ``done`` once, now or later; True when what is remembered was enough."""
+        now = self._clock()
+        entry = self.cache.get(query.key, now)
+        if entry is None:
+            self._forward(query, done)
+            return False
+        if entry.fresh(now):
+            entry.hits += 1
+            done(entry.response, entry.age(now))
+            if entry.hits >= POPULAR and self._ending(entry, query, now):
+                entry.retry = now + RECHECK
+                self.prefetched += 1
+                self._forward(query, None)
+            return True
+        if now < entry.retry:
+            self.stale += 1
+            done(stale(entry.response), 0)
+            return True
+        self._refresh(query, entry, done)
+        return False
+
+    def _ending(self, entry: Entry, query: Query, now: float) -> bool:
+        """Whether it is time to ask again for what is still fresh."""
+        late = now - entry.stored >= LATE * entry.response.ttl and now >= entry.retry
+        return late and self.handling.prefetch and bool(query.flags & RD) and not failed(entry.response)
+
+    def _refresh(self, query: Query, entry: Entry, done: Done) -> None:
+        """Ask, and give a client what is stale when that takes too long; the question goes on."""
+        waiting: list[Done] = [done]
+
+        def late() -> None:
+            entry.retry = self._clock() + RECHECK  # those who come now need not wait as long
+            self.stale += 1
+            waiting.pop()(stale(entry.response), 0)
+
+        def heard(response: Response, age: int) -> None:
+            timer.cancel()
+            if waiting:
+                waiting.pop()(response, age)
+
+        timer = self._later(PATIENCE, late)
+        self._forward(query, heard)
+
+    def _forward(self, query: Query, done: Done | None) -> None:
+        # The cache is the one of now: what former upstreams still say does not get into that of the next ones.
+        self.route(query.name).ask(query, partial(self._heard, query, done))
+
+    def _heard(self, query: Query, done: Done | None, response: Response) -> None:
+        now = self._clock()
+        age = 0
+        response = self._handled(query, response)
+        if query.flags & RD:  # without it an upstream may know less than it would tell others
+            former = self.cache.get(query.key, now)
+            if former and failed(response) and not failed(former.response) and not _bogus(response):
+                former.retry = now + RECHECK
+                response, age = former.response, former.age(now)
+                if not former.fresh(now):
+                    self.stale += done is not None
+                    response, age = stale(response), 0
+            else:
+                self.cache.put(query.key, response, now)
+        if done:
+            done(response, age)
+
+    def _handled(self, query: Query, response: Response) -> Response:
+        """What is to be known of an upstream's answer."""
+        handling = self.handling
+        if response.ttls:
+            response = _bounded(response, handling.low, handling.high)
+            if self._rebinding and (instead := self._rebinding.answer(query, response)):
+                self.rebound += 1
+                return instead
+            if response.names and not handling.cloaking:
+                return response._replace(names=())
+        return response
+
+
+def stale(response: Response) -> Response:
+    """A response after its time (RFC 8767 4): with the TTL of 30 seconds and the error that says so."""
+    code = STALE_NXDOMAIN if response.rcode == NXDOMAIN else STALE
+    records = bytearray(response.records)
+    for at in response.ttls:
+        TTL.pack_into(records, at, STALE_TTL)
+    return response._replace(records=bytes(records), ttl=STALE_TTL, options=ede(code) + response.options)
+
+
+def _bounded(response: Response, low: int, high: int) -> Response:
+    """With every TTL from ``low`` to ``high``, one with the top bit set taken as zero (RFC 2181 8)."""
+    records = bytearray()
+    for at in response.ttls:
+        (ttl,) = TTL.unpack_from(response.records, at)
+        within = min(max(ttl if ttl < 1 << 31 else 0, low), high)
+        if within != ttl:
+            records = records or bytearray(response.records)
+            TTL.pack_into(records, at, within)
+    if records:
+        response = response._replace(records=bytes(records))
+    ttl = min(max(response.ttl, low), high)
+    return response if ttl == response.ttl else response._replace(ttl=ttl)
+
+
+def _bogus(response: Response) -> bool:
+    """Whether an upstream could not validate the data (RFC 4035 5.5)."""
+    at = 0
+    while at + 6 <= len(response.options):
+        _, length, code = (int.from_bytes(response.options[at + part : at + part + 2]) for part in (0, 2, 4))
+        if code in _BOGUS:
+            return True
+        at += 4 + length
+    return False
