@@ -261,7 +261,7 @@ class Rebinding(Model):
     """Answers that make a public name lead to an internal address."""
 
     block: StrictBool = Field(
-        False, description="Whether internal addresses in answers from upstreams are an attack: no data instead."
+        False, description="Whether an answer from upstreams with an internal address is withheld: no data instead."
     )
     allow: tuple[Annotated[Target | IPv4Network | IPv6Network, Text(_parse_inside)], ...] = Field(
         (),

@@ -21,6 +21,7 @@ from sinkhole.compiler import build
 from sinkhole.errors import SinkholeError
 from sinkhole.names import BadName, key, parse_name
 from sinkhole.policy.explain import explain as explain_name
+from sinkhole.policy.explain import is_address
 from sinkhole.policy.policy import Policy
 from sinkhole.policy.verdict import Action, Verdict
 from sinkhole.resolver.answer import blocked, blocking, pack
@@ -28,7 +29,7 @@ from sinkhole.resolver.message import read_query
 
 
 def explain(
-    names: Annotated[list[str] | None, typer.Argument(metavar="NAME...", help="Names to explain.")] = None,
+    names: Annotated[list[str] | None, typer.Argument(metavar="NAME...", help="Names or addresses to explain.")] = None,
     stdin: Annotated[bool, typer.Option("--stdin", help="Read names from standard input, one a line.")] = False,
     client: Annotated[str, typer.Option(metavar="IP", help="The address of the client who asks.")] = "127.0.0.1",
     rtype: Annotated[str, typer.Option("--type", metavar="T", help="The type of record that is asked for.")] = "A",
@@ -40,7 +41,8 @@ def explain(
 ) -> None:
     """Say why a name is answered as it is: which order, list, source, line and rule decided, and what lost.
 
-    Explained is the bundle in use; before the first build, what the configuration says now.
+    Explained is the bundle in use; before the first build, what the configuration says now. An address is explained as
+    one in an answer. Nothing is resolved.
 
     \b
     sinkhole explain chat.deepseek.com
@@ -67,6 +69,9 @@ def _explained(
     how = ctx.config.blocking
     answers = blocking(how.mode if isinstance(how.mode, str) else map(str, how.mode), how.ttl)
     for text in names:
+        if is_address(text):
+            yield {**explain_name(policy, text, client, rtype), "answer": None}
+            continue
         try:
             name = parse_name(text, single=True)
         except BadName as error:

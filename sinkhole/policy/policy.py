@@ -78,6 +78,7 @@ class Policy:
         ]
         self._profiles: list[Profile] = []
         self._known: dict[frozenset[str], int] = {}
+        self._beyond: dict[tuple[int, frozenset[int]], int] = {}
         self._clients: dict[str, int] = {}
         self._decided: dict[tuple[object, ...], Verdict] = {}
         self._specials = Specials(stated(bundle.special)) if bundle.special else None
@@ -123,7 +124,7 @@ class Policy:
         if verdict is None:
             if len(self._decided) >= _MAX_DECIDED:
                 self._decided.clear()
-            verdict = self._decided[known] = _first(self.trace(profile, key, qtype))
+            verdict = self._decided[known] = first(self.trace(profile, key, qtype))
         return verdict
 
     @property
@@ -132,7 +133,7 @@ class Policy:
         return self._decide_addresses if self._specials and self._specials.networks else None
 
     def _decide_addresses(self, profile: int, addresses: tuple[bytes, ...], qtype: int) -> Verdict:
-        return _first(self.trace_addresses(profile, addresses, qtype))
+        return first(self.trace_addresses(profile, addresses, qtype))
 
     def trace(self, profile: int, key: bytes, qtype: int) -> list[tuple[Step, Hit | None]]:
         """Every step of a profile in order of precedence, with its hit for a query; the first that has one decides."""
@@ -153,8 +154,30 @@ class Policy:
         order = [*first, *(step for step in steps if step not in first)]
         return [(step, hits.get(step.list)) for step in order]
 
+    def beyond(self, profile: int, key: bytes, qtype: int) -> int:
+        """The profile for what a name leads to: without the lists that except the name.
+
+        A list's author excepts a name so that it works, and RPZ-PASSTHRU ends all later triggers of its zone.
+        """
+        excepted = frozenset(number for number, hit in self.weighed(profile, key, qtype).items() if not hit.blocked)
+        if not excepted:
+            return profile
+        number = self._beyond.get((profile, excepted))
+        if number is None:
+            number = self._beyond[profile, excepted] = len(self._profiles)
+            whole = self._profiles[profile]
+            steps, allowed = (
+                tuple(step for step in steps if step.list not in excepted) for steps in (whole.steps, whole.allowed)
+            )
+            self._profiles.append(whole._replace(steps=steps, allowed=allowed, allows=whole.allows - excepted))
+        return number
+
     def hits(self, profile: int, key: bytes, qtype: int) -> dict[int, Hit]:
-        """List number -> hit, of the lists that block a query.
+        """List number -> hit, of the lists that block a query."""
+        return {number: hit for number, hit in self.weighed(profile, key, qtype).items() if hit.blocked}
+
+    def weighed(self, profile: int, key: bytes, qtype: int) -> dict[int, Hit]:
+        """List number -> what its strongest rule says: a block, or an exception from one.
 
         In a list of plain rules the most specific entry decides. In one with special rules its entries are masks, and
         the strongest of all rules that apply decides; one with an answer of its own comes first.
@@ -166,8 +189,8 @@ class Policy:
             for number, code in attribute:
                 if code & MASKED:
                     masks[number] = masks.get(number, 0) | applying(code >> MASK_SHIFT, own)
-                else:
-                    found[number] = Hit(bool(code & (_EXACT if own else _BELOW)))
+                elif (blocks := bool(code & (_EXACT if own else _BELOW))) or number in found:
+                    found[number] = Hit(blocks)  # an entry of an ancestor's name alone says nothing
         for number, bits in masks.items():
             if deciding := strongest(bits):
                 rank, allow = deciding
@@ -181,7 +204,7 @@ class Policy:
             strength = rule.kind.rank, rule.kind.allow, bool(rule.answer), near
             if number not in found or strength > found[number].strength:
                 found[number] = Hit(not rule.kind.allow, strength, rule.answer)
-        return {number: hit for number, hit in found.items() if hit.blocked}
+        return found
 
     def special(self, profile: int, key: bytes, qtype: int) -> list[Stated]:
         """The special rules that apply to a query."""
@@ -269,7 +292,8 @@ class Policy:
                 yield Step(self._numbers[name], verdict, f"list {name}, by policy for {', '.join(entry['groups'])}")
 
 
-def _first(trace: Sequence[tuple[Step, Hit | None]]) -> Verdict:
+def first(trace: Sequence[tuple[Step, Hit | None]]) -> Verdict:
+    """The verdict of the first step that has a hit."""
     return next((_answered(step, hit) for step, hit in trace if hit), FORWARD)
 
 

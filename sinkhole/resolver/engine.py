@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
 
@@ -17,6 +16,7 @@ from sinkhole.names import present, wire_key
 from sinkhole.policy.verdict import Action, Verdict
 from sinkhole.resolver import local
 from sinkhole.resolver.answer import MAX_PLAIN, MODES, Blocking, blocked, minimal_any, pack
+from sinkhole.resolver.counters import Counters
 from sinkhole.resolver.inspection import Inspection
 from sinkhole.resolver.lookup import Lookup
 from sinkhole.resolver.message import (
@@ -54,23 +54,12 @@ class Policy(Protocol):
     def decide(self, profile: int, key: bytes, qtype: int) -> Verdict:
         """The verdict on a name, given as its key (:func:`sinkhole.names.wire_key`), and a record type."""
 
+    def beyond(self, profile: int, key: bytes, qtype: int) -> int:
+        """The number of the set of rules that holds for what a name leads to."""
+
     @property
     def by_address(self) -> Callable[[int, tuple[bytes, ...], int], Verdict] | None:
         """The verdict on the addresses of an answer (profile, addresses, record type); None without rules on them."""
-
-
-@dataclass(slots=True)
-class Counters:
-    """How many packets came, and what became of them."""
-
-    queries: int = 0
-    blocked: int = 0
-    local: int = 0
-    cached: int = 0
-    forwarded: int = 0
-    refused: int = 0
-    dropped: int = 0
-    errors: int = 0
 
 
 class Engine:
@@ -86,7 +75,7 @@ class Engine:
         self.policy = policy
         self.lookup = lookup
         self.blocking = blocking
-        self.counters = Counters()
+        self.counters: Counters = lookup.counters
         self._clock = clock
         self._quiet_until = 0.0
 
@@ -156,7 +145,7 @@ class Engine:
             # Inspection after the cache, for it depends on who asks. A name that is allowed may lead anywhere: who
             # allowed it wants it to work, and RPZ-PASSTHRU ends all later triggers. The policy is the one that decided.
             inspection = None if verdict.action is Action.ALLOW else self._inspection
-            self._resolve(query, partial(self._reply, query, profile, inspection, peer, send, tcp))
+            self.lookup.ask(query, partial(self._reply, query, profile, inspection, peer, send, tcp))
         except Exception:  # noqa: BLE001 - whatever one packet brings about, the next ones are answered
             return self._fault(query, peer, send)
         return True
@@ -187,15 +176,8 @@ class Engine:
             except Exception:  # noqa: BLE001 - as above
                 self._fault(query, peer, send)
 
-        self._resolve(target, behind_alias)  # to what a rule states, no other rule applies (RPZ 6.1)
+        self.lookup.ask(target, behind_alias)  # to what a rule states, no other rule applies (RPZ 6.1)
         return True
-
-    def _resolve(self, query: Query, done: Callable[[Response, int], None]) -> None:
-        """Call ``done`` with what is known of a name and its age in seconds, now or later."""
-        if self.lookup.ask(query, done):
-            self.counters.cached += 1
-        else:
-            self.counters.forwarded += 1
 
     def _reply(
         self,
@@ -209,15 +191,15 @@ class Engine:
         age: int,
     ) -> None:
         try:
-            if inspection and (verdict := inspection.verdict(profile, query.qtype, response)):
-                self.counters.blocked += 1
-                if verdict.mode not in _ORDINARY:
-                    if (answered := self._by_rule(query, verdict, peer, send, tcp)) is not None:
-                        if tcp and not answered:
-                            send(b"", peer)
-                        return
-                else:  # as a blocked name, and without the aliases that led there
+            if inspection and (verdict := inspection.verdict(profile, query, response)):
+                if verdict.mode in _ORDINARY:  # as a blocked name, and without the aliases that led there
+                    self.counters.blocked += 1
                     response, age = blocked(query.qtype, verdict, self.blocking), 0
+                elif (answered := self._by_rule(query, verdict, peer, send, tcp)) is not None:
+                    self.counters.blocked += 1
+                    if tcp and not answered:
+                        send(b"", peer)
+                    return
             send(pack(query, response, tcp=tcp, age=age), peer)
         except Exception:  # noqa: BLE001 - as above
             self._fault(query, peer, send)

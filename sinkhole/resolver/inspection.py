@@ -15,7 +15,7 @@ from sinkhole.policy.verdict import Action, Verdict
 from sinkhole.resolver.answer import Blocking, blocked
 from sinkhole.resolver.message import AAAA, HTTPS, IN, QUESTION, SVCB, A, Query, Response
 
-#: Distinct (profile, type, names, addresses) whose verdict is kept.
+#: Distinct answers whose verdict is kept.
 _MAX_JUDGED = 10_000
 #: Parameters of SVCB and HTTPS records that hold addresses (RFC 9460 7.3) -> octets of one.
 _HINTS = {4: 4, 6: 16}
@@ -41,6 +41,8 @@ class Policy(Protocol):
 
     def decide(self, profile: int, key: bytes, qtype: int) -> Verdict: ...
 
+    def beyond(self, profile: int, key: bytes, qtype: int) -> int: ...
+
     @property
     def by_address(self) -> Callable[[int, tuple[bytes, ...], int], Verdict] | None: ...
 
@@ -51,24 +53,25 @@ class Inspection:
     def __init__(self, policy: Policy) -> None:
         self._policy = policy
         self._by_address = policy.by_address
-        self._judged: dict[tuple[int, int, tuple[bytes, ...], tuple[bytes, ...]], Verdict | None] = {}
+        self._judged: dict[tuple[int, bytes, int, tuple[bytes, ...], tuple[bytes, ...]], Verdict | None] = {}
 
-    def verdict(self, profile: int, qtype: int, response: Response) -> Verdict | None:
+    def verdict(self, profile: int, query: Query, response: Response) -> Verdict | None:
         """The verdict that keeps an answer from clients of a profile; None when they may have it."""
         found = tuple(addresses(response)) if self._by_address else ()
         if not found and not response.names:
             return None
-        asked = profile, qtype, response.names, found
-        try:
-            return self._judged[asked]
-        except KeyError:
-            pass
+        led = profile, query.name, query.qtype, response.names, found
+        if led in self._judged:
+            return self._judged[led]
         if len(self._judged) >= _MAX_JUDGED:
             self._judged.clear()
-        verdict = self._judged[asked] = self._judge(*asked)
+        verdict = self._judged[led] = self._judge(*led)
         return verdict
 
-    def _judge(self, profile: int, qtype: int, names: Iterable[bytes], found: tuple[bytes, ...]) -> Verdict | None:
+    def _judge(
+        self, profile: int, asked: bytes, qtype: int, names: Iterable[bytes], found: tuple[bytes, ...]
+    ) -> Verdict | None:
+        profile = self._policy.beyond(profile, wire_key(asked), qtype)
         for name in names:
             verdict = self._policy.decide(profile, name, qtype)
             if verdict.action is Action.BLOCK:

@@ -15,6 +15,7 @@ from typing import NamedTuple, Protocol
 
 from sinkhole.resolver.answer import STALE, STALE_NXDOMAIN, ede
 from sinkhole.resolver.cache import Cache, Entry, failed
+from sinkhole.resolver.counters import Counters
 from sinkhole.resolver.inspection import Rebinding
 from sinkhole.resolver.message import DAY, NXDOMAIN, RD, TTL, Query, Response
 
@@ -61,8 +62,7 @@ def _later(delay: float, call: Callable[[], None]) -> Timer:
 class Lookup:
     """Looks names up. ``route`` gives what asks the upstreams of a wire name.
 
-    ``clock`` gives monotonic seconds, ``later`` calls a function after some. ``stale`` counts the stale answers,
-    ``prefetched`` the questions that nobody waited for, ``rebound`` the answers that led inside.
+    ``clock`` gives monotonic seconds, ``later`` calls a function after some.
     """
 
     def __init__(
@@ -70,38 +70,40 @@ class Lookup:
         route: Callable[[bytes], Asker],
         cache: Cache,
         handling: Handling = DEFAULT_HANDLING,
+        counters: Counters | None = None,
         clock: Callable[[], float] = time.monotonic,
         later: Callable[[float, Callable[[], None]], Timer] = _later,
     ) -> None:
         self.route = route
         self.cache = cache
         self.handling = handling
-        self.stale = self.prefetched = self.rebound = 0
+        self.counters = counters or Counters()
         self._rebinding = None if handling.rebinding is None else Rebinding(handling.rebinding)
         self._clock = clock
         self._later = later
 
-    def ask(self, query: Query, done: Done) -> bool:
-        """Call ``done`` once, now or later; True when what is remembered was enough."""
+    def ask(self, query: Query, done: Done) -> None:
+        """Call ``done`` once, now or later."""
         now = self._clock()
         entry = self.cache.get(query.key, now)
         if entry is None:
+            self.counters.forwarded += 1
             self._forward(query, done)
-            return False
-        if entry.fresh(now):
+        elif entry.fresh(now):
+            self.counters.cached += 1
             entry.hits += 1
             done(entry.response, entry.age(now))
             if entry.hits >= POPULAR and self._ending(entry, query, now):
                 entry.retry = now + RECHECK
-                self.prefetched += 1
+                self.counters.prefetched += 1
                 self._forward(query, None)
-            return True
-        if now < entry.retry:
-            self.stale += 1
+        elif now < entry.retry:
+            self.counters.cached += 1
+            self.counters.stale += 1
             done(stale(entry.response), 0)
-            return True
-        self._refresh(query, entry, done)
-        return False
+        else:
+            self.counters.forwarded += 1
+            self._refresh(query, entry, done)
 
     def _ending(self, entry: Entry, query: Query, now: float) -> bool:
         """Whether it is time to ask again for what is still fresh."""
@@ -114,7 +116,7 @@ class Lookup:
 
         def late() -> None:
             entry.retry = self._clock() + RECHECK  # those who come now need not wait as long
-            self.stale += 1
+            self.counters.stale += 1
             waiting.pop()(stale(entry.response), 0)
 
         def heard(response: Response, age: int) -> None:
@@ -139,7 +141,7 @@ class Lookup:
                 former.retry = now + RECHECK
                 response, age = former.response, former.age(now)
                 if not former.fresh(now):
-                    self.stale += done is not None
+                    self.counters.stale += done is not None
                     response, age = stale(response), 0
             else:
                 self.cache.put(query.key, response, now)
@@ -152,7 +154,7 @@ class Lookup:
         if response.ttls:
             response = _bounded(response, handling.low, handling.high)
             if self._rebinding and (instead := self._rebinding.answer(query, response)):
-                self.rebound += 1
+                self.counters.rebound += 1
                 return instead
             if response.names and not handling.cloaking:
                 return response._replace(names=())

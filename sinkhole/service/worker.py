@@ -23,6 +23,7 @@ from sinkhole.errors import SinkholeError
 from sinkhole.policy.policy import Policy
 from sinkhole.resolver.answer import blocking
 from sinkhole.resolver.cache import Cache
+from sinkhole.resolver.counters import Counters
 from sinkhole.resolver.engine import Engine
 from sinkhole.resolver.listener import Close, serve_tcp, serve_udp
 from sinkhole.resolver.lookup import Lookup
@@ -44,6 +45,7 @@ class Worker:
         self._engine: Engine | None = None
         self._settings: Settings | None = None
         self._upstreams: Forwarder | None = None
+        self._counters = Counters()
         self._timer: asyncio.TimerHandle | None = None
         self._closing: list[Close] = []
 
@@ -70,7 +72,7 @@ class Worker:
     def _lookup(self, settings: Settings) -> Lookup:
         """Upstreams and an empty cache."""
         self._upstreams = upstreams = Forwarder([Server(*server) for server in settings.servers], settings.timeout)
-        return Lookup(lambda name: upstreams, Cache(settings.cache, settings.stale), settings.handling)
+        return Lookup(lambda name: upstreams, Cache(settings.cache, settings.stale), settings.handling, self._counters)
 
     def _watch(self, policy: Policy) -> None:
         """Look again when the policy changes by itself, and at times in between whether the clock was set."""

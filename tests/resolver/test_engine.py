@@ -173,6 +173,9 @@ class ByClient:
     def profile(self, client: str) -> int:
         return int(client == PEER[0])
 
+    def beyond(self, profile: int, key: bytes, qtype: int) -> int:
+        return profile
+
     def decide(self, profile: int, key: bytes, qtype: int) -> Verdict:
         return BLOCK if profile else FORWARD
 
@@ -259,6 +262,9 @@ class Broken:
         if self._method == "profile":
             raise RuntimeError("a fault")
         return 0
+
+    def beyond(self, profile: int, key: bytes, qtype: int) -> int:
+        return profile
 
     def decide(self, profile: int, key: bytes, qtype: int) -> Verdict:
         if key.startswith(b"test.fault."):

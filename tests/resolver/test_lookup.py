@@ -49,7 +49,7 @@ class World:
         self.timers: list[Timer] = []
         self.asked: list[tuple[Query, Callable[[Response], None]]] = []
         self.cache = Cache(stale=stale)
-        self.lookup = Lookup(lambda name: self, self.cache, handling, lambda: self.now, self.later)
+        self.lookup = Lookup(lambda name: self, self.cache, handling, None, lambda: self.now, self.later)
 
     def later(self, delay: float, call: Callable[[], None]) -> Timer:
         self.timers.append(timer := Timer(self.now + delay, call))
@@ -114,7 +114,7 @@ def test_item_34_a_slow_upstream_is_not_waited_for_when_something_stale_is_there
     world.answer(address(2))
     assert len(heard) == 1
     assert shown(world.client()) == ("192.0.2.2", 300, [])
-    assert world.lookup.stale == 2
+    assert world.lookup.counters.stale == 2
 
 
 def test_an_upstream_that_answers_in_time_wins() -> None:
@@ -126,7 +126,7 @@ def test_an_upstream_that_answers_in_time_wins() -> None:
     assert shown(heard) == ("192.0.2.2", 300, [])
     world.wait(10)
     assert len(heard) == 1
-    assert world.lookup.stale == 0
+    assert world.lookup.counters.stale == 0
 
 
 @pytest.mark.parametrize("bad", [failure(22), failure(23), Response(REFUSED, ttl=5), failure(23)._replace(ttl=0)])
@@ -220,7 +220,7 @@ def test_a_popular_name_is_asked_for_before_it_ends() -> None:
     assert shown(world.client())[0] == "192.0.2.1"
     assert shown(world.client())[0] == "192.0.2.1"
     assert len(world.asked) == 1
-    assert world.lookup.prefetched == 1
+    assert world.lookup.counters.prefetched == 1
     world.answer(address(2))
     assert shown(world.client()) == ("192.0.2.2", 300, [])
 
@@ -348,7 +348,7 @@ def test_item_31_public_names_with_internal_addresses(data: str, qtype: str, ins
                 assert [option.to_text() for option in told.options] == [
                     "EDE 15 (Blocked): an internal address for a public name"
                 ]
-        assert world.lookup.rebound == (not stays)
+        assert world.lookup.counters.rebound == (not stays)
 
 
 @pytest.mark.parametrize(
