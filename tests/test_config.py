@@ -60,7 +60,7 @@ def test_no_file_is_the_defaults(catalogue: Catalogue, tmp_path: Path, monkeypat
     assert found.upstream.servers == ()
     assert found.upstream.timeout == 2.0
     assert found.blocking == config.Blocking(mode="null-ip", ttl=60)
-    assert (found.cache.size, found.cache.stale, found.cache.max_ttl) == (16 << 20, 86_400, 86_400)
+    assert [*map(int, (found.cache.size, found.cache.stale, found.cache.max_ttl))] == [16 << 20, 86_400, 86_400]
     assert (found.answers.cloaking, found.answers.rebinding.block) == (True, False)
     assert found.policy == catalogue.policy
     assert found.state_dir == tmp_path / "sinkhole"
@@ -111,10 +111,8 @@ exports: {dir: out, lists: [ads], formats: [hosts, rpz]}
 """
     )
     here = load.path.parent
-    assert found.cache.model_dump(mode="json", by_alias=True) == {
-        **{"size": "512KB", "min-ttl": 10, "max-ttl": 600, "stale": "off", "prefetch": False}
-    }
-    assert (found.cache.size, found.cache.stale) == (512 << 10, 0)
+    assert list(found.cache.model_dump(mode="json").values()) == ["512KB", 10, 600, "off", False]
+    assert [*map(int, (found.cache.size, found.cache.stale))] == [512 << 10, 0]
     assert not found.answers.cloaking
     assert list(map(str, found.answers.rebinding.allow)) == ["corp.example", "=lan", "10.0.0.0/8", "fd00::/8"]
     assert found.state_dir == here / "state"

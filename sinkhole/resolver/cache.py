@@ -10,7 +10,7 @@ from collections import OrderedDict
 from sinkhole.resolver.message import NOERROR, NXDOMAIN, Response
 
 #: What an entry costs beside its octets, measured with tracemalloc on CPython 3.11: dict slots, tuples, headers.
-OVERHEAD = 740
+OVERHEAD = 560
 _NAME = 50  # octets of one name's header and slot
 
 
@@ -25,13 +25,6 @@ class Entry:
         self.stored = stored
         self.hits = 0
         self.retry = stored
-
-    def age(self, now: float) -> int:
-        """In whole seconds."""
-        return int(now - self.stored)
-
-    def fresh(self, now: float) -> bool:
-        return now - self.stored < self.response.ttl
 
 
 class Cache:

@@ -89,11 +89,11 @@ class Lookup:
         if entry is None:
             self.counters.forwarded += 1
             self._forward(query, done)
-        elif entry.fresh(now):
+        elif (age := now - entry.stored) < (ttl := entry.response.ttl):
             self.counters.cached += 1
             entry.hits += 1
-            done(entry.response, entry.age(now))
-            if entry.hits >= POPULAR and self._ending(entry, query, now):
+            done(entry.response, int(age))
+            if age >= LATE * ttl and now >= entry.retry and self._wanted(entry, query):
                 entry.retry = now + RECHECK
                 self.counters.prefetched += 1
                 self._forward(query, None)
@@ -105,10 +105,10 @@ class Lookup:
             self.counters.forwarded += 1
             self._refresh(query, entry, done)
 
-    def _ending(self, entry: Entry, query: Query, now: float) -> bool:
-        """Whether it is time to ask again for what is still fresh."""
-        late = now - entry.stored >= LATE * entry.response.ttl and now >= entry.retry
-        return late and self.handling.prefetch and bool(query.flags & RD) and not failed(entry.response)
+    def _wanted(self, entry: Entry, query: Query) -> bool:
+        """Whether what ends soon is asked for before it does."""
+        popular = self.handling.prefetch and entry.hits >= POPULAR
+        return popular and bool(query.flags & RD) and not failed(entry.response)
 
     def _refresh(self, query: Query, entry: Entry, done: Done) -> None:
         """Ask, and give a client what is stale when that takes too long; the question goes on."""
@@ -139,8 +139,8 @@ class Lookup:
             former = self.cache.get(query.key, now)
             if former and failed(response) and not failed(former.response) and not _bogus(response):
                 former.retry = now + RECHECK
-                response, age = former.response, former.age(now)
-                if not former.fresh(now):
+                response, age = former.response, int(now - former.stored)
+                if age >= response.ttl:
                     self.counters.stale += done is not None
                     response, age = stale(response), 0
             else:

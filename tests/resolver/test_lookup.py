@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import struct
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import dns.message
+import dns.query
 import pytest
 
 from sinkhole.names import to_wire
+from sinkhole.resolver import lookup
 from sinkhole.resolver.answer import ede, failure, pack
 from sinkhole.resolver.cache import Cache
 from sinkhole.resolver.lookup import DEFAULT_HANDLING, PATIENCE, RECHECK, STALE_TTL, Done, Handling, Lookup
 from sinkhole.resolver.message import DAY, HOUR, NOERROR, NXDOMAIN, REFUSED, SERVFAIL, Query, Response, read_query
+from sinkhole.resolver.upstream import Server
+from tests.dnsserver import Asked, DnsServer, reply
+from tests.resolver.serving import serving
 from tests.resolver.test_chain import SOA, message, read
 
 NAME = "www.example.com"
@@ -307,11 +313,11 @@ def test_names_go_where_their_route_leads() -> None:
     def route(name: bytes) -> Any:
         return office if name.endswith(to_wire("corp.example")) else default
 
-    lookup = Lookup(route, Cache(), clock=lambda: 0.0)
+    routed = Lookup(route, Cache(), clock=lambda: 0.0)
     heard: list[int] = []
     done: Done = lambda response, age: heard.append(response.rcode)  # noqa: E731
     for name in ("www.example.com", "x.corp.example", "corp.example"):
-        lookup.ask(query(name), done)
+        routed.ask(query(name), done)
     assert (len(default.asked), len(office.asked)) == (1, 2)
 
 
@@ -369,3 +375,28 @@ def test_item_31_names_and_networks_that_may(allowed: Sequence[str], name: str, 
     heard = world.client(query(name))
     world.answer(read(message([f"{name}. 9 CNAME evil.example.", "evil.example. 300 A 10.9.0.1"], name=name)))
     assert bool(heard[0][0].counts[0]) == stays
+
+
+def test_stale_answers_over_sockets(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the real timer: an upstream that falls silent is waited for a moment, then not at all."""
+    monkeypatch.setattr(lookup, "PATIENCE", 0.2)
+    answers = [True]
+
+    def script(asked: Asked) -> list[bytes]:
+        return [reply(asked.packet, ttl=1, A="192.0.2.1")] if answers else []
+
+    with DnsServer(script, tcp=False) as server, serving([Server("udp", "127.0.0.1", server.port)]) as ours:
+        ours.engine.lookup.cache.stale = 60
+
+        def told() -> list[str]:
+            found = dns.query.udp(dns.message.make_query(NAME, "A", use_edns=0), "127.0.0.1", port=ours.port, timeout=1)
+            return [found.answer[0][0].to_text(), *(option.to_text() for option in found.options)]
+
+        assert told() == ["192.0.2.1"]
+        answers.clear()
+        time.sleep(1.1)
+        for least, most in ((0.2, 1.0), (0.0, 0.15)):
+            started = time.monotonic()
+            assert told() == ["192.0.2.1", "EDE 3 (Stale Answer)"]
+            assert least <= time.monotonic() - started < most
+        assert ours.engine.counters.stale == 2
