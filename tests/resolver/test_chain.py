@@ -23,6 +23,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sinkhole.names import to_wire
+from sinkhole.resolver.inspection import addresses
+from sinkhole.resolver.lookup import stale
 from sinkhole.resolver.message import MAX_ALIASES, MAX_RECORDS, SERVFAIL, BadResponse, Response, read_response
 from tests.resolver.test_message import ASKED, IDENT, SOA_RECORD, answer, record
 
@@ -336,6 +338,8 @@ def test_mutated_answers_keep_nothing_outside_the_chain() -> None:
         except BadResponse:
             continue
         accepted += 1
+        assert all(len(one) in (4, 16) for one in addresses(response))
+        assert len(stale(response).records) == len(response.records)
         chain = {dns.name.from_wire(bytes(packet), 12)[0]}
         records = list(owners(bytes(packet), response))
         for _ in records:
