@@ -145,7 +145,7 @@ class Engine:
             # Inspection after the cache, for it depends on who asks. A name that is allowed may lead anywhere: who
             # allowed it wants it to work, and RPZ-PASSTHRU ends all later triggers. The policy is the one that decided.
             inspection = None if verdict.action is Action.ALLOW else self._inspection
-            self.lookup.ask(query, partial(self._reply, query, profile, inspection, peer, send, tcp))
+            self.lookup.ask(query, partial(self._reply, query, profile, inspection, peer, send, tcp), peer[0])
         except Exception:  # noqa: BLE001 - whatever one packet brings about, the next ones are answered
             return self._fault(query, peer, send)
         return True
@@ -176,7 +176,7 @@ class Engine:
             except Exception:  # noqa: BLE001 - as above
                 self._fault(query, peer, send)
 
-        self.lookup.ask(target, behind_alias)  # to what a rule states, no other rule applies (RPZ 6.1)
+        self.lookup.ask(target, behind_alias, peer[0])  # to what a rule states, no other rule applies (RPZ 6.1)
         return True
 
     def _reply(

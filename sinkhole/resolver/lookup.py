@@ -32,9 +32,9 @@ Done = Callable[[Response, int], None]
 
 
 class Asker(Protocol):
-    """What asks upstreams, and joins those who ask the same at once."""
+    """What asks upstreams, and joins those who ask the same at once. ``client`` is empty for ourselves."""
 
-    def ask(self, query: Query, done: Callable[[Response], None]) -> None: ...
+    def ask(self, query: Query, done: Callable[[Response], None], client: str) -> None: ...
 
 
 class Timer(Protocol):
@@ -82,13 +82,13 @@ class Lookup:
         self._clock = clock
         self._later = later
 
-    def ask(self, query: Query, done: Done) -> None:
+    def ask(self, query: Query, done: Done, client: str = "") -> None:
         """Call ``done`` once, now or later."""
         now = self._clock()
         entry = self.cache.get(query.key, now)
         if entry is None:
             self.counters.forwarded += 1
-            self._forward(query, done)
+            self._forward(query, done, client)
         elif (age := now - entry.stored) < (ttl := entry.response.ttl):
             self.counters.cached += 1
             entry.hits += 1
@@ -96,57 +96,56 @@ class Lookup:
             if age >= LATE * ttl and now >= entry.retry and self._wanted(entry, query):
                 entry.retry = now + RECHECK
                 self.counters.prefetched += 1
-                self._forward(query, None)
+                self._forward(query, None, "")
         elif now < entry.retry:
             self.counters.cached += 1
             self.counters.stale += 1
             done(stale(entry.response), 0)
         else:
             self.counters.forwarded += 1
-            self._refresh(query, entry, done)
+            self._refresh(query, entry, done, client)
 
     def _wanted(self, entry: Entry, query: Query) -> bool:
         """Whether what ends soon is asked for before it does."""
         popular = self.handling.prefetch and entry.hits >= POPULAR
         return popular and bool(query.flags & RD) and not failed(entry.response)
 
-    def _refresh(self, query: Query, entry: Entry, done: Done) -> None:
+    def _refresh(self, query: Query, entry: Entry, done: Done, client: str) -> None:
         """Ask, and give a client what is stale when that takes too long; the question goes on."""
         waiting: list[Done] = [done]
 
-        def late() -> None:
-            entry.retry = self._clock() + RECHECK  # those who come now need not wait as long
+        def give() -> None:
             self.counters.stale += 1
             waiting.pop()(stale(entry.response), 0)
 
+        def late() -> None:
+            entry.retry = self._clock() + RECHECK  # those who come now need not wait as long
+            give()
+
         def heard(response: Response, age: int) -> None:
             timer.cancel()
-            if waiting:
+            if waiting and _missing(response):
+                give()
+            elif waiting:
                 waiting.pop()(response, age)
 
         timer = self._later(PATIENCE, late)
-        self._forward(query, heard)
+        self._forward(query, heard, client)
 
-    def _forward(self, query: Query, done: Done | None) -> None:
-        # The cache is the one of now: what former upstreams still say does not get into that of the next ones.
-        self.route(query.name).ask(query, partial(self._heard, query, done))
+    def _forward(self, query: Query, done: Done | None, client: str) -> None:
+        self.route(query.name).ask(query, partial(self._heard, query, done), client)
 
     def _heard(self, query: Query, done: Done | None, response: Response) -> None:
         now = self._clock()
-        age = 0
         response = self._handled(query, response)
         if query.flags & RD:  # without it an upstream may know less than it would tell others
             former = self.cache.get(query.key, now)
-            if former and failed(response) and not failed(former.response) and not _bogus(response):
+            if former and _missing(response) and not failed(former.response):
                 former.retry = now + RECHECK
-                response, age = former.response, int(now - former.stored)
-                if age >= response.ttl:
-                    self.counters.stale += done is not None
-                    response, age = stale(response), 0
             else:
                 self.cache.put(query.key, response, now)
         if done:
-            done(response, age)
+            done(response, 0)
 
     def _handled(self, query: Query, response: Response) -> Response:
         """What is to be known of an upstream's answer."""
@@ -185,12 +184,14 @@ def _bounded(response: Response, low: int, high: int) -> Response:
     return response if ttl == response.ttl else response._replace(ttl=ttl)
 
 
-def _bogus(response: Response) -> bool:
-    """Whether an upstream could not validate the data (RFC 4035 5.5)."""
+def _missing(response: Response) -> bool:
+    """Whether there is no answer: a failure, but for data that did not pass validation (RFC 4035 5.5)."""
+    if not failed(response):
+        return False
     at = 0
     while at + 6 <= len(response.options):
         _, length, code = (int.from_bytes(response.options[at + part : at + part + 2]) for part in (0, 2, 4))
         if code in _BOGUS:
-            return True
+            return False
         at += 4 + length
-    return False
+    return True

@@ -69,7 +69,7 @@ class Forwarder:
         self.strays = 0
         self._lookups: dict[bytes, _Lookup] = {}
 
-    def ask(self, query: Query, done: Done) -> None:
+    def ask(self, query: Query, done: Done, client: str = "") -> None:
         """Call ``done`` once: with an upstream's answer, or SERVFAIL with EDE 22 or 23 when none can be had."""
         if self.waiting >= self.limit:
             done(failure(NO_REACHABLE_AUTHORITY)._replace(ttl=0))  # says nothing about the name

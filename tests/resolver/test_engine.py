@@ -34,7 +34,7 @@ class Told(Forwarder):
         self.asked: list[Query] = []
         self.askers: list[Done] = []
 
-    def ask(self, query: Query, done: Done) -> None:
+    def ask(self, query: Query, done: Done, client: str = "") -> None:
         self.asked.append(query)
         if self.response:
             done(self.response)

@@ -53,6 +53,7 @@ class World:
     def __init__(self, handling: Handling = DEFAULT_HANDLING, stale: float = DAY) -> None:
         self.now = 1000.0
         self.timers: list[Timer] = []
+        self.clients: list[str] = []
         self.asked: list[tuple[Query, Callable[[Response], None]]] = []
         self.cache = Cache(stale=stale)
         self.lookup = Lookup(lambda name: self, self.cache, handling, None, lambda: self.now, self.later)
@@ -61,8 +62,9 @@ class World:
         self.timers.append(timer := Timer(self.now + delay, call))
         return timer
 
-    def ask(self, query: Query, done: Callable[[Response], None]) -> None:
+    def ask(self, query: Query, done: Callable[[Response], None], client: str) -> None:
         """As an upstream."""
+        self.clients.append(client)
         self.asked.append((query, done))
 
     def answer(self, response: Response) -> None:
@@ -79,7 +81,7 @@ class World:
     def client(self, asked: Query | None = None) -> list[tuple[Response, int]]:
         """Ask as a client; what he hears is added to the list."""
         heard: list[tuple[Response, int]] = []
-        self.lookup.ask(asked or query(), lambda response, age: heard.append((response, age)))
+        self.lookup.ask(asked or query(), lambda response, age: heard.append((response, age)), "192.0.2.7")
         return heard
 
     def known(self, response: Response) -> None:
@@ -105,7 +107,12 @@ def test_one_answer_serves_until_its_time() -> None:
     assert not world.asked[1:]
 
 
-def test_item_34_a_slow_upstream_is_not_waited_for_when_something_stale_is_there() -> None:
+@pytest.mark.parametrize(
+    ("then", "seen", "count"), [(address(2), "192.0.2.2", 2), (failure(22), "192.0.2.1", 3)], ids=["answer", "failure"]
+)
+def test_item_34_a_slow_upstream_is_not_waited_for_when_something_stale_is_there(
+    then: Response, seen: str, count: int
+) -> None:
     """RFC 8767 5: after 1.8 s the client has the stale answer, and the question goes on."""
     world = World()
     world.known(address(1))
@@ -117,10 +124,10 @@ def test_item_34_a_slow_upstream_is_not_waited_for_when_something_stale_is_there
     assert shown(heard) == ("192.0.2.1", STALE_TTL, ["EDE 3 (Stale Answer)"])
     assert shown(world.client()) == ("192.0.2.1", STALE_TTL, ["EDE 3 (Stale Answer)"])  # now nobody waits any more
     assert len(world.asked) == 1
-    world.answer(address(2))
+    world.answer(then)
     assert len(heard) == 1
-    assert shown(world.client()) == ("192.0.2.2", 300, [])
-    assert world.lookup.counters.stale == 2
+    assert shown(world.client())[0] == seen
+    assert world.lookup.counters.stale == count
 
 
 def test_an_upstream_that_answers_in_time_wins() -> None:
@@ -227,6 +234,7 @@ def test_a_popular_name_is_asked_for_before_it_ends() -> None:
     assert shown(world.client())[0] == "192.0.2.1"
     assert len(world.asked) == 1
     assert world.lookup.counters.prefetched == 1
+    assert world.clients == ["192.0.2.7", ""]
     world.answer(address(2))
     assert shown(world.client()) == ("192.0.2.2", 300, [])
 
