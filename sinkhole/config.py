@@ -114,51 +114,6 @@ def _parse_timeout(text: str) -> Duration:
     return timeout
 
 
-class Size(int):
-    """Octets, written with a unit: ``500KB``, ``16MB``, ``1GB``."""
-
-    def __str__(self) -> str:
-        unit, size = next((unit, size) for unit, size in reversed(_SIZES.items()) if not self % size)
-        return f"{self // size}{unit}"
-
-
-_SIZES = {"KB": 1 << 10, "MB": 1 << 20, "GB": 1 << 30}
-
-
-def _parse_size(text: str) -> Size:
-    digits, unit = text[:-2], text[-2:]
-    if unit not in _SIZES or not digits.isascii() or not digits.isdigit() or len(digits) > 9:
-        raise ValueError(f"{text!r} is not a size; write a number and a unit of {', '.join(_SIZES)}, as in 16MB")
-    size = int(digits) * _SIZES[unit]
-    if not 64 << 10 <= size <= 64 << 30:
-        raise ValueError(f"{text!r} is not between 64KB and 64GB")
-    return Size(size)
-
-
-def _parse_stale(text: str) -> Duration:
-    stale = Duration(0) if text == "off" else parse_duration(text)
-    if stale > 7 * 86_400:
-        raise ValueError(f"{text!r} is over 7d")
-    return stale
-
-
-def _show_stale(stale: Duration) -> str:
-    return str(stale) if stale else "off"
-
-
-def _parse_inside(text: str) -> Target | IPv4Network | IPv6Network:
-    try:
-        return ip_network(text)
-    except ValueError:
-        pass
-    try:
-        name = parse_name(text.removeprefix("="), single=True)
-    except BadName as error:
-        hint = "write a name such as corp.example, or a network such as 10.20.0.0/16"
-        raise ValueError(f"{text!r} is not a name: {error}; {hint}") from None
-    return Target(name, Scope.EXACT if text.startswith("=") else Scope.TREE)
-
-
 def _as_mode(value: Any) -> Any:
     if isinstance(value, str) and value in MODES:
         return value
@@ -225,6 +180,51 @@ class Blocking(Model):
         "of a page that explains.",
     )
     ttl: Annotated[StrictInt, Field(ge=0, le=86400)] = Field(60, description="Seconds that clients may remember it.")
+
+
+class Size(int):
+    """Octets, written with a unit: ``500KB``, ``16MB``, ``1GB``."""
+
+    def __str__(self) -> str:
+        unit, size = next((unit, size) for unit, size in reversed(_SIZES.items()) if not self % size)
+        return f"{self // size}{unit}"
+
+
+_SIZES = {"KB": 1 << 10, "MB": 1 << 20, "GB": 1 << 30}
+
+
+def _parse_size(text: str) -> Size:
+    digits, unit = text[:-2], text[-2:]
+    if unit not in _SIZES or not digits.isascii() or not digits.isdigit() or len(digits) > 9:
+        raise ValueError(f"{text!r} is not a size; write a number and a unit of {', '.join(_SIZES)}, as in 16MB")
+    size = int(digits) * _SIZES[unit]
+    if not 64 << 10 <= size <= 64 << 30:
+        raise ValueError(f"{text!r} is not between 64KB and 64GB")
+    return Size(size)
+
+
+def _parse_stale(text: str) -> Duration:
+    stale = Duration(0) if text == "off" else parse_duration(text)
+    if stale > 7 * 86_400:
+        raise ValueError(f"{text!r} is over 7d")
+    return stale
+
+
+def _show_stale(stale: Duration) -> str:
+    return str(stale) if stale else "off"
+
+
+def _parse_inside(text: str) -> Target | IPv4Network | IPv6Network:
+    try:
+        return ip_network(text)
+    except ValueError:
+        pass
+    try:
+        name = parse_name(text.removeprefix("="), single=True)
+    except BadName as error:
+        hint = "write a name such as corp.example, or a network such as 10.20.0.0/16"
+        raise ValueError(f"{text!r} is not a name: {error}; {hint}") from None
+    return Target(name, Scope.EXACT if text.startswith("=") else Scope.TREE)
 
 
 class Cache(Model):
