@@ -48,6 +48,7 @@ class Running(NamedTuple):
     engine: Engine
     port: int
     loop: asyncio.AbstractEventLoop
+    upstreams: Forwarder
 
     def call(self, function: Callable[[], object]) -> None:
         """Run ``function`` in the resolver's thread and wait for it."""
@@ -80,7 +81,7 @@ def serving(
         upstreams = Forwarder(servers, timeout, limit)
         engine = Engine(policy, Lookup(lambda name: upstreams, Cache()), blocking(mode))
         closers = [serve_udp(udp, engine.handle), await serve_tcp(tcp, engine.handle, limits), upstreams.close]
-        started.append(Running(engine, udp.getsockname()[1], loop))
+        started.append(Running(engine, udp.getsockname()[1], loop, upstreams))
         ready.set()
         await loop.run_in_executor(None, stop.wait)
         for close in closers:
