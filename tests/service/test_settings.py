@@ -10,8 +10,9 @@ from sinkhole.service.settings import Settings, parse
 @pytest.mark.parametrize("handling", [DEFAULT_HANDLING, Handling(1, 2, False, False, ()), Handling(rebinding=("lan",))])
 def test_settings_survive_the_control_channel(mode: str | tuple[str, ...], handling: Handling) -> None:
     servers = (("udp", "192.0.2.53", 53), ("tcp", "2001:db8::53", 5353))
-    kept = {"cache": 1 << 20, "stale": 3600.0, "handling": handling}
-    settings = Settings("/var/lib/sink hole/뭐\n", servers, 0.5, mode, 60)._replace(**kept)
+    settings = Settings(
+        "/var/lib/sink hole/뭐\n", servers, 0.5, mode, 60, cache=1 << 20, stale=3600.0, handling=handling
+    )
 
     line = settings.line()
 
