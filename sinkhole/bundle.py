@@ -240,6 +240,8 @@ def load(path: Path) -> Bundle:
         return Bundle(path, manifest)
     except OSError as error:
         raise BundleError(f"{error.filename or path}: {error.strerror}") from error
+    except (ValueError, LookupError, TypeError) as error:
+        raise BundleError(f"{path}: damaged ({error})") from error
 
 
 def _whole(path: Path) -> bool:

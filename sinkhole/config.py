@@ -8,12 +8,16 @@ generated from the same models.
 from __future__ import annotations
 
 import os
+import re
+import ssl
 import textwrap
-from collections.abc import Collection, Iterator, Mapping
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from itertools import chain
 from pathlib import Path
 from types import NoneType
-from typing import Annotated, Any, Literal, NamedTuple, get_args
+from typing import Annotated, Any, Literal, NamedTuple, Self, get_args
 
 import yaml
 from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, StrictBool, StrictInt, model_validator
@@ -41,11 +45,27 @@ from sinkhole.catalogue.model import (
 from sinkhole.document import Document, read_file, unknown, validate
 from sinkhole.errors import ConfigError, Problem
 from sinkhole.formats import FORMATS
+from sinkhole.formats.records import BadRecord, record
 from sinkhole.names import BadName, parse_name
+from sinkhole.resolver.access import PRIVATE
+from sinkhole.resolver.rdata import encode
+from sinkhole.resolver.zones import MAX_ALIASES
 from sinkhole.rules import Scope
 
+#: Where a value stands: ``("access", "allow", 0)``.
+KeyPath = tuple[str | int, ...]
+
 MODES = ("null-ip", "nxdomain", "nodata", "refused")
-_SCHEMES = ("udp", "tcp")
+STARTUPS = ("serve-last", "fail-closed", "open")
+STRATEGIES = ("parallel", "ordered", "random")
+#: The port of each way to ask a resolver.
+_PORTS = {"udp": 53, "tcp": 53, "tls": 853, "https": 443}
+_PATH = re.compile(r"/[!-~]*")
+#: Bits of the largest networks that any one organisation has, by IP version.
+_WIDEST = {4: 8, 6: 16}
+#: The types of record that the operator may state, and how many records, of how many octets, for one name.
+RECORD_TYPES = ("A", "AAAA", "CAA", "CNAME", "HTTPS", "MX", "PTR", "SRV", "SVCB", "TXT")
+MAX_RECORDS, MAX_RECORDS_SIZE = 256, 32_768
 
 
 class Endpoint(NamedTuple):
@@ -59,15 +79,24 @@ class Endpoint(NamedTuple):
 
 
 class Server(NamedTuple):
-    """A resolver to forward to. ``udp`` falls back to TCP for truncated answers; ``tcp`` never uses UDP."""
+    """A resolver to forward to. ``udp`` falls back to TCP for truncated answers; ``tcp`` never uses UDP.
+
+    ``host`` is an address, or for ``tls`` and ``https`` also a host name; ``path`` is that of ``https``.
+    """
 
     protocol: str
     host: str
     port: int
+    path: str = ""
 
     def __str__(self) -> str:
-        where = str(Endpoint(self.host, self.port))
+        where = f"{Endpoint(self.host, self.port)}{self.path}"
         return where if self.protocol == "udp" else f"{self.protocol}://{where}"
+
+    @property
+    def plain(self) -> bool:
+        """Whether it can be asked without knowing an address first, and without a certificate."""
+        return self.protocol in ("udp", "tcp")
 
 
 def _address_and_port(text: str, port: int | None) -> Endpoint:
@@ -95,16 +124,58 @@ def parse_endpoint(text: str) -> Endpoint:
 
 
 def parse_server(text: str) -> Server:
-    """An address with a port or 53, ``tcp://`` in front for TCP only. Raises ValueError with what is allowed."""
+    """``192.0.2.1``, ``tcp://192.0.2.1:53``, ``tls://dns.example``, ``https://dns.example/dns-query``; ports may be
+    left out. Raises ValueError with what is allowed."""
     scheme, separator, rest = text.partition("://")
     if not separator:
         scheme, rest = "udp", text
-    if scheme not in _SCHEMES:
-        raise ValueError(f"{text!r}: {scheme} is not supported; write an address, or tcp://address")
-    host, port = _address_and_port(rest, 53)
+    if scheme not in _PORTS:
+        raise ValueError(
+            f"{text!r}: {scheme} is not supported; write an address, or one behind tcp://, tls:// or https://"
+        )
+    rest, slash, path = rest.partition("/")
+    if slash and scheme != "https":
+        raise ValueError(f"{text!r}: only https:// has a path")
+    path = f"/{path}" if slash else "/dns-query" if scheme == "https" else ""
+    if path and (not _PATH.fullmatch(path) or set(path) & set("#{}\\")):
+        raise ValueError(f"{text!r}: {path!r} is not a path; write https://dns.example/dns-query")
+    if scheme in ("udp", "tcp") or rest.startswith("[") or rest.count(":") > 1 or _is_address(rest.partition(":")[0]):
+        host, port = _address_and_port(rest, _PORTS[scheme])
+    else:
+        host, port = _host_and_port(text, rest, _PORTS[scheme])
     if not port:
         raise ValueError(f"{text!r}: port 0 is not a server")
-    return Server(scheme, host, port)
+    if _is_address(host) and (ip_address(host).is_unspecified or ip_address(host).is_multicast):
+        raise ValueError(f"{text!r}: {host} is not the address of a server")
+    return Server(scheme, host, port, path)
+
+
+def parse_plain(text: str) -> Server:
+    """A server that is asked without encryption. Raises ValueError with what is allowed."""
+    server = parse_server(text)
+    if not server.plain:
+        raise ValueError(f"{text!r}: write an address, or tcp://address: it is asked for the names of the others")
+    return server
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _host_and_port(text: str, rest: str, port: int) -> Endpoint:
+    host, colon, digits = rest.partition(":")
+    if colon:
+        if not re.fullmatch(r"[0-9]{1,5}", digits) or int(digits) > 65535:
+            raise ValueError(f"{text!r} has no port from 0 to 65535")
+        port = int(digits)
+    try:
+        return Endpoint(parse_name(host, single=True), port)
+    except BadName as error:
+        raise ValueError(f"{text!r}: {host!r} is neither an address nor a host name: {error}") from None
 
 
 def _parse_timeout(text: str) -> Duration:
@@ -112,6 +183,23 @@ def _parse_timeout(text: str) -> Duration:
     if not 0 < timeout <= 60:
         raise ValueError(f"{text!r} is not between 1ms and a minute")
     return timeout
+
+
+def _parse_domain(text: str) -> str:
+    try:
+        return parse_name(text, single=True)
+    except BadName as error:
+        raise ValueError(f"{text!r} is not a domain: {error}") from None
+
+
+def _check_certificates(path: Path) -> Path:
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
+    except ssl.SSLError:
+        raise ValueError(f"{path} is not a PEM file of certificates") from None
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read: {error.strerror}") from None
+    return path
 
 
 def _as_mode(value: Any) -> Any:
@@ -127,6 +215,80 @@ def _as_mode(value: Any) -> Any:
     raise ValueError(f"expected one of {', '.join(MODES)}, or a list of addresses")
 
 
+def _parse_zone(text: str) -> str:
+    try:
+        return parse_name(text, single=True)
+    except BadName as error:
+        raise ValueError(f"{text!r} is not a name: {error}") from None
+
+
+def _parse_short(text: str) -> str:
+    if not 0 < len(text) <= 60 or not text.isprintable():
+        raise ValueError(f"{text[:70]!r} is not a text of 1 to 60 printable characters")
+    return text
+
+
+def _parse_record_name(text: str) -> str:
+    """A name of one label or more, ``*.`` in front for everything below it."""
+    star = "*." if text.startswith("*.") else ""
+    return star + _parse_zone(text.removeprefix(star))
+
+
+def parse_record(text: str) -> str:
+    """An address, or ``TYPE data`` as in a zone file with absolute names; the one spelling of the record.
+
+    Raises ValueError with what is allowed.
+    """
+    try:
+        address = ip_address(text.strip())
+    except ValueError:
+        kind, _, data = text.strip().partition(" ")
+    else:
+        kind, data = "A" if address.version == 4 else "AAAA", str(address)
+    kind = kind.upper()
+    if kind not in RECORD_TYPES or (
+        kind == "AAAA" and "%" in data
+    ):  # an interface of this host means nothing elsewhere
+        raise ValueError(f"{text!r} is no record; write an address, or one of {', '.join(RECORD_TYPES)} and its data")
+    try:
+        found = record(kind, data)
+        if found.startswith("CNAME *."):
+            raise BadRecord("an alias of a pattern")
+        encode(found)
+    except ValueError as error:
+        raise ValueError(f"{text!r} is {error}") from None
+    return found
+
+
+def _whole(records: tuple[str, ...]) -> tuple[str, ...]:
+    """The records that one name may have together (RFC 2181 10.1, and one answer has to hold them)."""
+    if len(records) > 1 and any(text.startswith("CNAME ") for text in records):
+        raise ValueError("a name with a CNAME has no other record")
+    if len(records) > MAX_RECORDS or sum(len(encode(text)[1]) for text in records) > MAX_RECORDS_SIZE:
+        raise ValueError(f"more than {MAX_RECORDS} records, or more than {MAX_RECORDS_SIZE} octets of data")
+    return records
+
+
+def _once(records: Any) -> Any:
+    """Refuses a name that stands there in two spellings: only one of them would count."""
+    if isinstance(records, dict):
+        names = Counter(name.lower().removesuffix(".") for name in records if isinstance(name, str))
+        if twice := next((name for name, count in names.items() if count > 1), None):
+            raise ValueError(f"{twice!r} is there twice, in different spellings")
+    return records
+
+
+def _no_loop(records: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+    aliases = {name: stated[0].removeprefix("CNAME ") for name, stated in records.items() if "CNAME" in stated[0][:5]}
+    for name in aliases:
+        end, steps = name, 0
+        while end in aliases and steps <= MAX_ALIASES:
+            end, steps = aliases[end], steps + 1
+        if steps > MAX_ALIASES:
+            raise ValueError(f"the aliases behind {name} end nowhere: a loop, or more than {MAX_ALIASES} of them")
+    return records
+
+
 def _as_formats(value: Any) -> Any:
     return list(FORMATS) if value == "all" else value
 
@@ -137,14 +299,30 @@ def _not_all(groups: dict[str, Group]) -> dict[str, Group]:
     return groups
 
 
+Connections = Annotated[StrictInt, Field(ge=1, le=100_000)]
 Mode = Annotated[
     Literal["null-ip", "nxdomain", "nodata", "refused"] | tuple[IPv4Address | IPv6Address, ...],
     BeforeValidator(_as_mode),
+]
+LocalName = Annotated[str, Text(_parse_zone)]
+ShortText = Annotated[str, Text(_parse_short)]
+Records = Annotated[
+    dict[
+        Annotated[str, Text(_parse_record_name)],
+        Annotated[tuple[Annotated[str, Text(parse_record)], ...], Field(min_length=1), AfterValidator(_whole)],
+    ],
+    BeforeValidator(_once),
+    AfterValidator(_no_loop),
 ]
 ExportFormats = Annotated[
     tuple[Annotated[str, one_of(*FORMATS)], ...],
     BeforeValidator(_as_formats, json_schema_input_type=Literal["all"] | list[str]),
 ]
+
+
+ServerText = Annotated[Server, Text(parse_server)]
+#: Servers in one list, and conditional routes.
+MAX_SERVERS, MAX_ROUTES = 32, 1000
 
 
 class Listen(Model):
@@ -155,19 +333,111 @@ class Listen(Model):
         min_length=1,
         description="Addresses with ports for DNS over UDP and TCP.",
     )
+    dot: tuple[Annotated[Endpoint, Text(parse_endpoint)], ...] = Field(
+        (),
+        description="Addresses with ports for DNS over TLS, usually port 853; takes `tls`.",
+        examples=[["0.0.0.0:853", "[::]:853"]],
+    )
+    connections: Connections = Field(1000, description="How many connections over TCP and TLS each worker keeps open.")
+    connections_per_client: Connections = Field(100, description="How many of them one address may have.")
+    idle_timeout: Annotated[Duration, Text(_parse_timeout, what="a duration such as 10s")] = Field(
+        Duration(10), description="How long a connection may do nothing, as in `10s`; at most a minute."
+    )
+
+
+class Tls(Model):
+    """What encrypted listeners prove themselves with."""
+
+    cert: LocalPath = Field(description="The certificate and its intermediate ones, in PEM.")
+    key: LocalPath = Field(description="Its private key in PEM, without a password.")
+
+
+class Access(Model):
+    """Who may ask."""
+
+    allow: tuple[Network, ...] = Field(
+        (),
+        min_length=1,
+        description="Networks whose clients may ask. Default: loopback, private (10.0.0.0/8, 172.16.0.0/12, "
+        "192.168.0.0/16, 100.64.0.0/10, fc00::/7) and link-local ones, and those of `groups`.",
+        examples=[["127.0.0.0/8", "::1", "192.0.2.0/24", "2001:db8::/48"]],
+    )
+    open: StrictBool = Field(
+        False, description="Whether everybody may ask. Open resolvers are used to attack others; know why you run one."
+    )
+    denied: Annotated[Literal["refuse", "drop"], one_of("refuse", "drop")] = Field(
+        "refuse", description="What the others get: `refuse` is REFUSED with EDE 18, `drop` is nothing at all."
+    )
+    proxies: tuple[Network, ...] = Field(
+        (),
+        description="Forwarders that are believed when they name their client (EDNS Client Subnet). They may ask, "
+        "without limit. From all others that option is ignored, and it is never passed on.",
+        examples=[["192.0.2.1"]],
+    )
+
+
+class RateLimit(Model):
+    """How many queries over UDP."""
+
+    queries: Annotated[StrictInt, Field(ge=0, le=1_000_000)] = Field(
+        1000,
+        description="Queries a second over UDP from one network, in each worker; 0 is no limit. The rest is dropped.",
+    )
+    ipv4_prefix: Annotated[StrictInt, Field(ge=8, le=32)] = Field(24, description="Bits of an IPv4 network.")
+    ipv6_prefix: Annotated[StrictInt, Field(ge=16, le=128)] = Field(56, description="Bits of an IPv6 network.")
+    truncate: Annotated[StrictInt, Field(ge=0, le=1000)] = Field(
+        0,
+        description="Of the queries beyond the limit every so many-th gets an empty answer that sends real clients to "
+        "TCP; 0 is none.",
+    )
+    exempt: tuple[Network, ...] = Field(
+        (ip_network("127.0.0.0/8"), ip_network("::1")), description="Networks without a limit."
+    )
 
 
 class Upstream(Model):
     """Who answers what is not blocked."""
 
-    servers: tuple[Annotated[Server, Text(parse_server)], ...] = Field(
+    servers: tuple[ServerText, ...] = Field(
         (),
-        description="Resolvers to forward to: an address with or without a port; `tcp://` in front for TCP only. "
+        max_length=MAX_SERVERS,
+        description="Resolvers to forward to: an address with or without a port, `tcp://` in front for TCP only; "
+        "`tls://` and `https://` with an address or a host name, for DNS over TLS and over HTTPS. "
         "Default: the name servers of /etc/resolv.conf.",
-        examples=[["9.9.9.9", "[2620:fe::fe]:53", "tcp://149.112.112.112"]],
+        examples=[["9.9.9.9", "[2620:fe::fe]:53", "tls://dns.quad9.net", "https://dns.quad9.net/dns-query"]],
+    )
+    strategy: Annotated[str, one_of(*STRATEGIES)] = Field(
+        "parallel",
+        description="`parallel` asks the fastest and another one at once and takes the first answer, `ordered` one "
+        "after the other, `random` a different one each time. Those that do not answer are always asked last.",
     )
     timeout: Annotated[Duration, Text(_parse_timeout, what="a duration such as 2s")] = Field(
-        Duration(2), description="How long to wait for one of them, as in `500ms` or `2s`; at most a minute."
+        Duration(2),
+        description="How long each of them may take, as in `500ms` or `2s`; at most a minute. All together get 7 "
+        "seconds at most.",
+    )
+    conditional: Annotated[
+        dict[
+            Annotated[str, Text(_parse_domain)],
+            Annotated[tuple[ServerText, ...], Field(min_length=1, max_length=MAX_SERVERS)],
+        ],
+        Field(max_length=MAX_ROUTES),
+    ] = Field(
+        default_factory=dict,
+        description="Other servers for a domain and all below it; the longest domain that fits a name decides.",
+        examples=[{"corp.example": ["10.0.0.53"], "10.in-addr.arpa": ["10.0.0.53"]}],
+    )
+    bootstrap: tuple[Annotated[Server, Text(parse_plain)], ...] = Field(
+        (),
+        max_length=MAX_SERVERS,
+        description="Who is asked for the addresses of host names in `tls://` and `https://`: addresses, or "
+        "`tcp://address`. Default: the servers above that are such, else those of /etc/resolv.conf.",
+        examples=[["9.9.9.9"]],
+    )
+    ca: Annotated[LocalPath, AfterValidator(_check_certificates)] | None = Field(
+        None,
+        description="A PEM file of certificates to trust beside those of the system, for servers of your own.",
+        examples=["./own-ca.pem"],
     )
 
 
@@ -284,6 +554,46 @@ class Answers(Model):
     )
 
 
+class Local(Model):
+    """What is answered without asking anyone, beside `records`."""
+
+    hosts: tuple[LocalPath, ...] = Field(
+        (),
+        description="Files like /etc/hosts, read at the start and at every reload. A name in `records` hides the same "
+        "name in them.",
+        examples=[["/etc/hosts"]],
+    )
+    zones: tuple[LocalName, ...] = Field(
+        (),
+        description="Zones of your own: what has no record in them does not exist, and is asked of nobody.",
+        examples=[["lan"]],
+    )
+    forward: tuple[LocalName, ...] = Field(
+        (),
+        description="Zones that upstreams answer although they are special-use names, with all below them.",
+        examples=[["10.in-addr.arpa", "home.arpa"]],
+    )
+    ttl: Annotated[StrictInt, Field(ge=0, le=86400)] = Field(
+        300, description="Seconds that clients may remember records."
+    )
+    version: ShortText | None = Field(
+        None,
+        description="What `dig CH TXT version.bind` tells. Default: nothing, the query is refused.",
+        examples=["none of your business"],
+    )
+    server_id: ShortText | None = Field(
+        None,
+        description="What `dig CH TXT id.server` and `hostname.bind` tell. Default: nothing, the query is refused.",
+        examples=["resolver-1"],
+    )
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        if both := set(self.zones).intersection(self.forward):
+            raise ValueError(f"{min(both)} is in `zones` and in `forward`; upstreams answer it or they do not")
+        return self
+
+
 class Group(Model):
     """Some of the clients."""
 
@@ -332,7 +642,19 @@ class Config(Model):
         description="Processes that answer DNS. Default: one for each CPU.",
         examples=[2],
     )
+    startup: Annotated[str, one_of(*STARTUPS)] = Field(
+        "serve-last",
+        description="What is answered until the lists of this start are ready: `serve-last` (by the last bundle; "
+        "SERVFAIL while there is none), `fail-closed` (SERVFAIL), or `open` (everything is forwarded).",
+    )
     listen: Listen = Field(Listen(), description="Where queries are taken.")
+    tls: Tls | None = Field(
+        None,
+        description="What encrypted listeners prove themselves with.",
+        examples=[{"cert": "/etc/sinkhole/fullchain.pem", "key": "/etc/sinkhole/privkey.pem"}],
+    )
+    access: Access = Field(Access(), description="Who may ask.")
+    rate_limit: RateLimit = Field(RateLimit(), description="How many queries over UDP.")
     upstream: Upstream = Field(Upstream(), description="Who answers what is not blocked.")
     cache: Cache = Field(Cache(), description="What is remembered of upstreams' answers.")
     answers: Answers = Field(Answers(), description="What is looked for in the answers of upstreams.")
@@ -373,6 +695,21 @@ class Config(Model):
         description="Names that everybody may reach, whatever lists and directives say; a longer name in `block` wins.",
         examples=[["good.bad.example"]],
     )
+    records: Records = Field(
+        default_factory=dict,
+        description="Names that are answered here, whatever lists and directives say: addresses, or records as in a "
+        "zone file. `*.` in front of a name means all below it that have none of their own. Addresses bring their PTR "
+        "records.",
+        examples=[
+            {
+                "printer.lan": ["192.0.2.10", "2001:db8::10"],
+                "print.lan": ["CNAME printer.lan"],
+                "lan": ["MX 10 mail.lan", 'TXT "a text"'],
+                "*.apps.lan": ["192.0.2.20"],
+            }
+        ],
+    )
+    local: Local = Field(Local(), description="What is answered without asking anyone, beside `records`.")
     exports: Exports = Field(Exports(), description="Lists as files for other software.")
 
     _document: Document | None = PrivateAttr(None)
@@ -380,6 +717,20 @@ class Config(Model):
     def where(self, *path: str | int) -> tuple[str, int]:
         """The file and line of ``path``, such as ``("block", 0)``; line 0 and no file when there is no file."""
         return (self._document.file, self._document.where(path)[0]) if self._document else ("", 0)
+
+    def clients(self) -> dict[KeyPath, Network] | None:
+        """The networks that may ask, by the path of what says so; None for everybody."""
+        if self.access.open:
+            return None
+        stated: dict[KeyPath, tuple[Network, ...]] = {("access", "proxies"): self.access.proxies}
+        if self.access.allow:
+            stated["access", "allow"] = self.access.allow
+        else:
+            stated["default",] = tuple(map(ip_network, PRIVATE))
+            stated |= {("groups", id, "clients"): group.clients for id, group in self.groups.items()}
+        return {
+            (*path, number): network for path, networks in stated.items() for number, network in enumerate(networks)
+        }
 
     def all_lists(self, catalogue: Catalogue) -> dict[str, ListSpec]:
         """The lists that exist, by id: the catalogue's, with the operator's own in place of those of the same id."""
@@ -399,7 +750,67 @@ def load(path: Path | None, catalogue: Catalogue) -> Config:
         update["policy"] = catalogue.policy
     config = config.model_copy(update=update)
     config._document = document if path else None
+    if conflicts := [document.problem(*conflict) for conflict in _conflicts(config)]:
+        raise ConfigError(conflicts)
     return config
+
+
+def _conflicts(config: Config) -> Iterator[tuple[KeyPath, str]]:
+    """(path, what is wrong) of values that are right by themselves."""
+    if config.listen.dot and not config.tls:
+        yield ("listen", "dot"), "DNS over TLS takes a certificate; set tls.cert and tls.key"
+    yield from open_to_all(config, (*config.listen.dns, *config.listen.dot))
+    yield from _own_addresses(config)
+
+
+def open_to_all(config: Config, endpoints: Iterable[Endpoint]) -> Iterator[tuple[KeyPath, str]]:
+    """(path, what is wrong) of networks so large that with ``endpoints`` that the world may reach this would be an open
+    resolver, without being called one."""
+    private = [*map(ip_network, PRIVATE)]
+    public = next(
+        (at for at in endpoints if not any(ip_address(at.host.partition("%")[0]) in net for net in private)), None
+    )
+    for path, network in (config.clients() or {}).items():
+        if public and network.prefixlen < _WIDEST[network.version] and network not in private:
+            yield (
+                path,
+                (
+                    f"{network} and the address {public} make an open resolver; name the networks of your clients, "
+                    "or set access.open: true"
+                ),
+            )
+
+
+def _own_addresses(config: Config) -> Iterator[tuple[KeyPath, str]]:
+    """(path, what is wrong) of every upstream that is this resolver itself."""
+    upstream = config.upstream
+    placed: list[tuple[KeyPath, Server]] = [
+        *((("servers", index), server) for index, server in enumerate(upstream.servers)),
+        *((("bootstrap", index), server) for index, server in enumerate(upstream.bootstrap)),
+        *(
+            (("conditional", domain, index), server)
+            for domain, servers in upstream.conditional.items()
+            for index, server in enumerate(servers)
+        ),
+    ]
+    for path, server in placed:
+        if server.plain and is_own(server, config.listen.dns):
+            yield ("upstream", *path), f"{server} is this resolver itself: queries would go round for ever"
+
+
+def is_own(server: Server, listening: Collection[Endpoint]) -> bool:
+    """Whether a plain server is one of the endpoints, or on this host where one takes every address."""
+    address = _unmapped(server.host)
+    for host, port in listening:
+        own = _unmapped(host)
+        if port == server.port and (address == own or (own.is_unspecified and address.is_loopback)):
+            return True
+    return False
+
+
+def _unmapped(host: str) -> IPv4Address | IPv6Address:
+    address = ip_address(host)
+    return getattr(address, "ipv4_mapped", None) or address
 
 
 def _known(data: Mapping[str, Any], directory: Path, catalogue: Catalogue) -> Known:
@@ -418,10 +829,12 @@ def _known(data: Mapping[str, Any], directory: Path, catalogue: Catalogue) -> Kn
     )
 
 
-def system_resolvers(path: Path = Path("/etc/resolv.conf"), own: Collection[Endpoint] = ()) -> tuple[Server, ...]:
+def system_resolvers(
+    path: Path = Path("/etc/resolv.conf"), own: Collection[Endpoint] = (), key: str = "upstream.servers"
+) -> tuple[Server, ...]:
     """The name servers of a resolv.conf(5), without those in ``own``, where this process listens itself.
 
-    Raises :class:`~sinkhole.errors.ConfigError` when there is none.
+    Raises :class:`~sinkhole.errors.ConfigError` when there is none, with the ``key`` to set instead.
     """
     try:
         lines = path.read_text("utf-8", "replace").splitlines()
@@ -434,11 +847,28 @@ def system_resolvers(path: Path = Path("/etc/resolv.conf"), own: Collection[Endp
                 host = str(ip_address(words[1]))
             except ValueError:
                 continue
-            if Endpoint(host, 53) not in own:
-                servers.append(Server("udp", host, 53))
+            server = Server("udp", host, 53)
+            if not is_own(server, own):
+                servers.append(server)
     if not servers:
-        raise ConfigError([Problem(str(path), 0, 0, "nameserver", "there is none to forward to; set upstream.servers")])
+        raise ConfigError([Problem(str(path), 0, 0, "nameserver", f"there is none to forward to; set {key}")])
     return tuple(servers)
+
+
+def bootstrap(config: Config, resolvers: Path = Path("/etc/resolv.conf")) -> tuple[Server, ...]:
+    """Who is asked for the host names of upstreams; nobody when there are none.
+
+    Raises :class:`~sinkhole.errors.ConfigError` when there are names and nobody to ask.
+    """
+    upstream = config.upstream
+    servers = [*upstream.servers, *chain.from_iterable(upstream.conditional.values())]
+    if all(_is_address(server.host) for server in servers):
+        return ()
+    return (
+        upstream.bootstrap
+        or tuple(server for server in upstream.servers if server.plain)
+        or system_resolvers(resolvers, config.listen.dns, "upstream.bootstrap")
+    )
 
 
 def schema() -> dict[str, Any]:
@@ -486,7 +916,7 @@ def _blocks(model: type[Model], values: Model, indent: str) -> Iterator[str]:
             for inner in _entry_fields(info)
             if inner.alias != "id"
         )
-        hidden = info.default_factory is not None or dump[key] == []
+        hidden = info.default_factory is not None or dump[key] in ([], None)
         shown = info.examples[0] if info.examples else dump[key]
         flow = None if isinstance(shown, (dict, list)) else False
         lines = yaml.safe_dump({key: shown}, default_flow_style=flow, sort_keys=False, width=1000).splitlines()

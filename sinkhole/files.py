@@ -11,6 +11,7 @@ import fcntl
 import filecmp
 import os
 import secrets
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -84,14 +85,16 @@ def _rename(temporary: Path, path: Path, flush: bool = True) -> None:
 
 
 class Lock:
-    """``with Lock(state_dir / "lock"):`` holds the directory for one instance; a second one gets a ``SinkholeError``.
+    """``with Lock(state_dir / "lock"):`` holds the directory for one instance; a second one gets a ``SinkholeError``,
+    after ``wait`` seconds in which the first may end.
 
     The kernel drops the lock with the last process that inherited it, so a killed instance leaves nothing to clean up.
     The file stays: removing it would let two instances lock two files of one name.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, wait: float = 0) -> None:
         self.path = path
+        self.wait = wait
         self._fd = -1
 
     def __enter__(self) -> Lock:
@@ -100,8 +103,10 @@ class Lock:
             fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         except OSError as error:
             raise SinkholeError(f"cannot lock {self.path}: {error.strerror}") from error
+        end = time.monotonic() + self.wait
         try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            while not self._taken(fd, last=time.monotonic() >= end):
+                time.sleep(0.05)
         except OSError as error:
             holder = os.read(fd, 32).decode("ascii", "replace").strip()
             os.close(fd)
@@ -115,3 +120,14 @@ class Lock:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         os.close(self._fd)
+
+    @staticmethod
+    def _taken(fd: int, *, last: bool) -> bool:
+        """Whether the lock is ours; on the last attempt somebody else's is an OSError."""
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if last:
+                raise
+            return False
+        return True

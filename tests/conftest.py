@@ -106,16 +106,18 @@ class Site:
         return self.write(name, json.dumps(settings, indent=1))
 
     @contextmanager
-    def running(self, settings: Mapping[str, Any] | None, script: Script | None = None) -> Iterator[Running]:
+    def running(
+        self, settings: Mapping[str, Any] | None, script: Script | None = None, program: str = ""
+    ) -> Iterator[Running]:
         """``sinkhole serve`` on free ports, with an upstream that follows ``script``; it has to end well on SIGTERM.
 
-        Without ``settings`` it runs without any configuration.
+        Without ``settings`` it runs without any configuration. ``program`` is Python to run in place of the command.
         """
         with DnsServer(script or forwarded) as upstream, (self.directory / "serve.log").open("w") as log:
             fixed = {"listen": {"dns": LISTEN}, "upstream": {"servers": [f"127.0.0.1:{upstream.port}"]}}
             given = [] if settings is None else ["-c", self.configure({**fixed, **settings}).name]
             process = subprocess.Popen(
-                [sys.executable, "-m", "sinkhole", "serve", *given],
+                [sys.executable, *(("-c", program) if program else ("-m", "sinkhole")), "serve", *given],
                 cwd=self.directory,
                 env=self.environ(),
                 stdin=subprocess.DEVNULL,

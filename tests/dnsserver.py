@@ -1,4 +1,4 @@
-"""A DNS server that answers what a test tells it to, over UDP and TCP on one free loopback port.
+"""A DNS server that answers what a test tells it to, over UDP and TCP (or TLS) on one free loopback port.
 
 ::
 
@@ -11,20 +11,26 @@ from __future__ import annotations
 
 import socket
 import socketserver
+import ssl
 import threading
 from collections.abc import Callable, Iterable
 from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, BinaryIO, NamedTuple, Self
 
 from dnslib import QTYPE, RR, DNSRecord
 
 
 class Asked(NamedTuple):
-    """A query that came: its octets, ``udp`` or ``tcp``, and the port it came from."""
+    """A query that came: its octets, ``udp``, ``tcp``, ``tls`` or ``https``, and the port it came from."""
 
     packet: bytes
     transport: str
     port: int
+
+    @property
+    def name(self) -> str:
+        """The name asked for, in lower case: the packet has it in letters of either case, by chance."""
+        return str(DNSRecord.parse(self.packet).q.qname).lower().removesuffix(".")
 
 
 #: What to send back for a query: packets in their order, none for silence. It may sleep: each query has its own thread.
@@ -43,10 +49,17 @@ def reply(packet: bytes, *, ttl: int = 300, rcode: int = 0, **records: str) -> b
 
 
 class DnsServer:
-    """A context manager: listens from entry to exit. ``asked`` is every query in order of arrival."""
+    """A context manager: listens from entry to exit. ``asked`` is every query in order of arrival.
 
-    def __init__(self, script: Script, *, tcp: bool = True) -> None:
+    With ``tls`` it speaks TLS where it would speak TCP. It ends each connection after ``answers`` queries, if given.
+    """
+
+    def __init__(
+        self, script: Script, *, tcp: bool = True, tls: ssl.SSLContext | None = None, answers: int = 0
+    ) -> None:
         self.asked: list[Asked] = []
+        self.tls = tls
+        self.most = answers or 1 << 30
         self._script = script
         self._servers: list[Any] = []
         while not self._servers:
@@ -86,7 +99,16 @@ class _Udp(socketserver.ThreadingUDPServer):
 
 class _Tcp(socketserver.ThreadingTCPServer):
     daemon_threads = True
+    request_queue_size = 128
     owner: DnsServer
+
+
+def _read(stream: BinaryIO) -> bytes:
+    """The length of the next query; nothing when the client is gone."""
+    try:
+        return stream.read(2)
+    except OSError:
+        return b""
 
 
 class _Datagram(socketserver.BaseRequestHandler):
@@ -105,11 +127,20 @@ class _Stream(socketserver.BaseRequestHandler):
     server: _Tcp
 
     def handle(self) -> None:
+        owner = self.server.owner
         sock: socket.socket = self.request
-        with sock.makefile("rb") as stream:
-            while size := stream.read(2):
+        if owner.tls:
+            try:
+                sock = owner.tls.wrap_socket(sock, server_side=True)
+            except OSError:  # the client does not trust us
+                return
+        with sock, sock.makefile("rb") as stream:
+            for _ in range(owner.most):
+                size = _read(stream)
+                if not size:
+                    return
                 packet = stream.read(int.from_bytes(size))
-                for answer in self.server.owner.answers(packet, "tcp", self.client_address[1]):
+                for answer in owner.answers(packet, "tls" if owner.tls else "tcp", self.client_address[1]):
                     try:
                         sock.sendall(len(answer).to_bytes(2) + answer)
                     except OSError:

@@ -7,6 +7,7 @@ from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import get_args
 
+import certifi
 import pytest
 from pydantic import BaseModel
 
@@ -18,9 +19,13 @@ from sinkhole.config import Config, Endpoint, Server, commented_example, parse_e
 from sinkhole.errors import ConfigError
 from sinkhole.formats import FORMATS
 from sinkhole.policy.verdict import Action
+from sinkhole.resolver.access import PRIVATE
 from sinkhole.rules import Scope
 
 HERE = Path(__file__).parent
+CERTIFICATE = (
+    Path(certifi.where()).read_text().partition("-----END CERTIFICATE-----")[0] + "-----END CERTIFICATE-----\n"
+)
 DOCS = HERE.parent / "docs" / "configuration.md"
 
 
@@ -31,6 +36,7 @@ def catalogue() -> Catalogue:
 
 @pytest.fixture
 def load(tmp_path: Path, catalogue: Catalogue) -> "Load":
+    (tmp_path / "own-ca.pem").write_text(CERTIFICATE)  # which the example names
     return Load(tmp_path / "sinkhole.yaml", catalogue)
 
 
@@ -229,9 +235,9 @@ def test_each_single_typo_in_a_key_of_the_example_is_reported_at_its_path(load: 
     seed = random.Random(7)
     text = uncommented(commented_example())
     keys = [
-        match for match in re.finditer(r"(?m)(?<![#\w-])[a-z][a-z-]*(?=:(?: |$))", text) if not in_comment(text, match)
+        match for match in re.finditer(r"(?m)(?<![#\w.-])[a-z][a-z-]*(?=:(?: |$))", text) if not in_comment(text, match)
     ]
-    own = {"office", "ads", "ai"}  # ids that the example chooses itself
+    own = {"office", "ads", "ai", "lan"}  # ids that the example chooses itself
     keys = [match for match in keys if match[0] not in own]
     assert len(keys) > 25
     for _ in range(300):
@@ -302,3 +308,60 @@ def test_every_example_in_the_documentation_is_valid(load: Load) -> None:
     assert len(examples) > 2
     for example in examples:
         load(example)
+
+
+def test_private_networks_and_those_of_groups_may_ask_unless_others_are_named(load: Load) -> None:
+    groups = "groups: {lab: {clients: [192.0.2.0/24]}}\n"
+    default = load(groups).clients()
+    assert default
+    assert set(map(str, default.values())) == {*PRIVATE, "192.0.2.0/24"}
+    named = load(groups + "access: {allow: [198.51.100.0/24], proxies: [10.0.0.1]}").clients()
+    assert named
+    assert set(map(str, named.values())) == {"198.51.100.0/24", "10.0.0.1/32"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'listen: {dns: ["0.0.0.0:53"]}',
+        'listen: {dns: ["0.0.0.0:53"]}\naccess: {allow: [8.0.0.0/8, "2001::/16"]}',
+        'listen: {dns: ["10.0.0.1:53", "[fe80::1]:53", "127.0.0.1:0"]}\naccess: {allow: [0.0.0.0/0]}',
+        'listen: {dns: ["0.0.0.0:53"]}\naccess: {allow: [0.0.0.0/0], open: true}',
+        'listen: {dns: ["0.0.0.0:53"]}\naccess: {open: true}',
+    ],
+)
+def test_what_is_no_open_resolver_or_says_that_it_is_one(load: Load, text: str) -> None:
+    assert (load(text).clients() is None) == ("open" in text)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("records: {A.lan: [192.0.2.1], a.lan: [192.0.2.2]}", "'a.lan' is there twice, in different spellings"),
+        ("records: {a.lan: [CNAME b.lan], b.lan: [CNAME a.lan]}", "the aliases behind a.lan end nowhere"),
+        ("records: {a.lan: [CNAME a.lan]}", "the aliases behind a.lan end nowhere"),
+        ("local: {zones: [lan], forward: [LAN.]}", "lan is in `zones` and in `forward`"),
+        (
+            f"records: {{a.lan: [{', '.join(f'10.0.{n // 200}.{n % 200}' for n in range(257))}]}}",
+            "more than 256 records",
+        ),
+    ],
+)
+def test_records_that_do_not_go_together(load: Load, text: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        load(text)
+
+
+def test_records_have_one_spelling(load: Load) -> None:
+    found = load(
+        "records:\n"
+        "  Printer.LAN.: [192.0.2.1, '2001:DB8::1', ' a 192.0.2.2']\n"
+        "  '*.Bücher.lan': ['cname WWW.Example.com.']\n"
+        "  host: ['txt one \"two words\"', 'https 1 . alpn=h2']\n"
+    )
+    assert found.records == {
+        "printer.lan": ("A 192.0.2.1", "AAAA 2001:db8::1", "A 192.0.2.2"),
+        "*.xn--bcher-kva.lan": ("CNAME www.example.com",),
+        "host": ('TXT "one" "two words"', "HTTPS 1 . alpn=h2"),
+    }
+    assert found.where("records", "host") == (str(load.path), 4)

@@ -4,6 +4,8 @@ import os
 import signal
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -138,6 +140,20 @@ def test_a_second_instance_is_refused_until_the_first_is_done(tmp_path: Path) ->
         )
     with Lock(path):
         assert path.read_text() == f"{os.getpid()}\n"
+
+
+def test_a_second_instance_may_wait_for_the_first(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    first = Lock(path)
+    first.__enter__()
+    release = threading.Timer(0.3, first.__exit__, (None, None, None))
+    release.start()
+    started = time.monotonic()
+    with Lock(path, wait=10):
+        assert 0.2 < time.monotonic() - started < 5
+        with pytest.raises(SinkholeError, match="is locked"), Lock(path, wait=0.2):
+            pass
+    release.join()
 
 
 def test_a_killed_instance_leaves_no_lock(tmp_path: Path) -> None:

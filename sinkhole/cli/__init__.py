@@ -28,6 +28,8 @@ app = typer.Typer(
 )
 
 app.command()(serving.serve)
+app.command()(serving.reload)
+app.command()(serving.status)
 app.command()(building.build)
 app.command()(building.rollback)
 app.command()(listing.export)

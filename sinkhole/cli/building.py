@@ -49,6 +49,9 @@ def build(
     quiet: Annotated[
         bool, typer.Option("-q", "--quiet", help="Print nothing when nothing changed and all is well.")
     ] = False,
+    wait: Annotated[
+        float, typer.Option(metavar="SECONDS", min=0, max=3600, help="How long another build may take to end first.")
+    ] = 0,
     as_json: context.JsonOption = False,
 ) -> None:
     """Fetch the feeds that are due, compile the bundle, and publish the exports.
@@ -69,7 +72,7 @@ def build(
         if dry_run:
             store = ctx.store.shadow(Path(stack.enter_context(TemporaryDirectory(prefix="sinkhole-"))))
         else:
-            stack.enter_context(Lock(ctx.lock))
+            stack.enter_context(Lock(ctx.lock, wait))
             store = ctx.store
         bars = stack.enter_context(Bars())
         feeds = ctx.feeds(offline=offline, refresh=refresh, store=store, bars=bars)
@@ -170,7 +173,7 @@ def _notes(built: building.Built) -> Iterator[str]:
     for refusal in built.accepted:
         yield f"accepted: {refusal}"
     for feed in built.stale:
-        kept = f"its last good copy is {_age(feed.copy.age)} old and stays in use" if feed.copy else "it is left out"
+        kept = f"its last good copy is {age(feed.copy.age)} old and stays in use" if feed.copy else "it is left out"
         yield f"{feed.error}; {kept}"
 
 
@@ -180,7 +183,7 @@ def _show(report: dict[str, Any]) -> None:
         (
             entry["id"], source["id"], source["format"], source["lines"], source["rules"],
             source["added"], source["removed"], sum(source["skipped"].values()), len(source["quarantined"]),
-            f"stale, {_age(feeds[source['id']]['age'] or 0)} old" if feeds[source["id"]]["stale"] else "",
+            f"stale, {age(feeds[source['id']]['age'] or 0)} old" if feeds[source["id"]]["stale"] else "",
         )
         for entry in report["lists"]
         for source in entry["sources"]
@@ -232,7 +235,7 @@ def _loss(loss: dict[str, int]) -> str:
     return ", ".join(f"{count} {what.replace('_', ' ')}" for what, count in loss.items() if count and what != "hosts")
 
 
-def _age(seconds: float) -> str:
+def age(seconds: float) -> str:
     for size, unit in ((86400, "days"), (3600, "hours"), (60, "minutes")):
         if seconds >= 2 * size:
             return f"{seconds / size:.0f} {unit}"

@@ -23,9 +23,15 @@ from sinkhole.names import BadName, key, parse_name
 from sinkhole.policy.explain import explain as explain_name
 from sinkhole.policy.explain import is_address
 from sinkhole.policy.policy import Policy
-from sinkhole.policy.verdict import Action, Verdict
-from sinkhole.resolver.answer import blocked, blocking, pack
-from sinkhole.resolver.message import read_query
+from sinkhole.policy.verdict import FORWARD, Action, Verdict
+from sinkhole.resolver.answer import blocking
+from sinkhole.resolver.cache import Cache
+from sinkhole.resolver.engine import Engine
+from sinkhole.resolver.lookup import Lookup
+from sinkhole.resolver.message import Query, Response, read_query
+from sinkhole.resolver.upstream import Done, Forwarder
+from sinkhole.resolver.zones import Found, Zones
+from sinkhole.service import hosts
 
 
 def explain(
@@ -68,6 +74,8 @@ def _explained(
 ) -> Iterator[dict[str, Any]]:
     how = ctx.config.blocking
     answers = blocking(how.mode if isinstance(how.mode, str) else map(str, how.mode), how.ttl)
+    zones = Zones(hosts.local(ctx.config)[0])
+    zones.tell(policy.bundle.name)
     for text in names:
         if is_address(text):
             yield {**explain_name(policy, text, client, rtype), "answer": None}
@@ -78,23 +86,62 @@ def _explained(
             raise SinkholeError(f"{text!r} is not a name: {error}") from error
         found = explain_name(policy, name, client, rtype)
         verdict = policy.decide(policy.profile(client), key(name.encode()), QTYPE.reverse[rtype])
-        found["answer"] = _answer(name, rtype, verdict, answers)
+        packet = _packet(name, rtype)
+        query = read_query(packet)
+        assert query
+        blocks = verdict.action is Action.BLOCK
+        if local := zones.stated(query) or (not blocks and zones.reserved(query)):
+            verdict, link = FORWARD, _local(ctx, name, isinstance(local, Found))
+            lost = [{**other, "won": False} for other in found["chain"]]
+            found |= {key: link[key] for key in ("action", "directive", "list", "source", "line", "rule")}
+            found["chain"] = [link, *lost]
+        found["answer"] = None
+        if local or blocks:
+            engine = Engine(policy, Lookup(_Nobody([]).route, Cache()), answers, zones=zones)
+            found["answer"] = _answer(engine, packet, client, verdict)
         yield found
 
 
-def _answer(name: str, rtype: str, verdict: Verdict, how: Any) -> dict[str, Any] | None:
-    """What the client would receive when the name is not resolved: built by the resolver, read by dnslib."""
-    if verdict.action is not Action.BLOCK:
-        return None
-    question = DNSRecord(q=DNSQuestion(name, QTYPE.reverse[rtype], CLASS.IN)).pack()
-    query = read_query(question)
-    assert query
-    answer = DNSRecord.parse(pack(query, blocked(query.qtype, verdict, how)))
+class _Nobody(Forwarder):
+    """Upstreams that know nothing of any name."""
+
+    def ask(self, query: Query, done: Done, client: str = "") -> None:
+        done(Response(0))
+
+
+def _packet(name: str, rtype: str) -> bytes:
+    return bytes(DNSRecord(q=DNSQuestion(name, QTYPE.reverse[rtype], CLASS.IN)).pack())
+
+
+def _answer(engine: Engine, packet: bytes, client: str, verdict: Verdict) -> dict[str, Any]:
+    """What the client would receive when the name is not forwarded: from the resolver itself, read by dnslib.
+
+    Of an alias it is the alias alone; ``rcode`` is None when there would be no answer at all.
+    """
+    replies: list[bytes] = []
+    engine.handle(packet, (client, 0), lambda reply, _: replies.append(reply))
+    answers = [DNSRecord.parse(reply) for reply in replies]
     return {
-        "rcode": RCODE[answer.header.rcode],
-        "records": [f"{record.rname} {record.ttl} {QTYPE[record.rtype]} {record.rdata}" for record in answer.rr],
+        "rcode": RCODE[answers[0].header.rcode] if answers else None,
+        "records": [f"{rr.rname} {rr.ttl} {QTYPE[rr.rtype]} {rr.rdata}" for answer in answers for rr in answer.rr],
         "ede": verdict.ede,
         "text": verdict.text,
+    }
+
+
+def _local(ctx: context.Context, name: str, stated: bool) -> dict[str, Any]:
+    """The link of a name that is answered before, or instead of, everything else in the chain."""
+    file, line = ctx.config.where("records", name) if stated else ("special-use names and `local.zones`", 0)
+    return {
+        "won": True,
+        "action": "local",
+        "because": "the operator's records and hosts files" if stated else "a zone that is asked of nobody",
+        "directive": None,
+        "list": None,
+        "source": file,
+        "line": line,
+        "rule": f"local {name}",
+        "text": name,
     }
 
 
@@ -102,12 +149,14 @@ def _told(found: dict[str, Any]) -> str:
     """The explanation for people: the decision, the answer, then the chain."""
     lines = [f"{found['name']} {found['type']} for {found['client']} ({', '.join(found['groups'])}): {found['action']}"]
     if answer := found["answer"]:
-        lines.append(f"  answer   {answer['rcode']} {'; '.join(answer['records']) or 'no records'}")
-        lines.append(f"  error    EDE {answer['ede']}: {answer['text']}")
+        lines.append(f"  answer   {answer['rcode'] or 'none at all'} {'; '.join(answer['records']) or 'no records'}")
+        if answer["ede"] is not None:
+            lines.append(f"  error    EDE {answer['ede']}: {answer['text']}")
     for link in found["chain"]:
         mark = "decided" if link["won"] else "lost"
         lines.append(f"  {mark:8} {link['rule']}, {link['because']}")
-        lines.append(f"           {link['source']}:{link['line']}: {link['text']}")
+        if link["line"]:
+            lines.append(f"           {link['source']}:{link['line']}: {link['text']}")
     if not found["chain"]:
         lines.append("  nothing applies; it is forwarded")
     return "\n".join(lines)

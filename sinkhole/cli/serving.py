@@ -1,26 +1,44 @@
-"""``sinkhole serve``: run the resolver."""
+"""``sinkhole serve``, ``reload`` and ``status``: run the resolver, and talk to the one that runs."""
 
 from __future__ import annotations
 
 import asyncio
 import gc
+import json
 import logging
+import os
+import secrets
 import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
+
+import typer
 
 from sinkhole import __version__, bundle
 from sinkhole.cli import context
-from sinkhole.compiler import build
-from sinkhole.config import Config, Endpoint, system_resolvers
-from sinkhole.errors import SinkholeError
+from sinkhole.cli.building import STALE, age
+from sinkhole.compiler import build, history
+from sinkhole.config import Config, bootstrap, open_to_all, system_resolvers
+from sinkhole.document import dotted
+from sinkhole.errors import BundleError, FeedError, ListenError, SinkholeError
+from sinkhole.feeds.fetch import shown
 from sinkhole.files import Lock
+from sinkhole.resolver.access import Rules
+from sinkhole.resolver.listener import Limits
+from sinkhole.resolver.listener.tls import context as tls_context
 from sinkhole.resolver.lookup import Handling
+from sinkhole.service import control, hosts, startup
 from sinkhole.service.settings import Settings
-from sinkhole.service.sockets import listen
-from sinkhole.service.supervisor import Supervisor
+from sinkhole.service.sockets import Listening, inherited, listen
+from sinkhole.service.supervisor import Built, Configured, Supervisor
 
 #: Exit codes of a build that leaves a bundle: everything fresh, some feed stale, some source refused.
-_BUILT = (0, 3, 4)
+_BUILT = (0, STALE, 4)
+#: Seconds: that a build of ours waits for somebody else's; that a command waits for a reload, and for the status.
+WAIT, RELOAD, STATUS = 120, 1800.0, 90.0
+#: How much a build gives way to those who answer queries (nice(1)).
+NICE = 10
 
 
 def serve(config: context.ConfigOption = None) -> None:
@@ -29,9 +47,9 @@ def serve(config: context.ConfigOption = None) -> None:
     Names that the policy blocks are answered at once; everything else is forwarded. With no configuration it listens on
     127.0.0.1 and ::1, port 5353, forwards to the system's resolvers, and enforces the catalogue's default list.
 
-    SIGTERM stops it after the queries under way are answered; SIGHUP reads the configuration again, and keeps the
-    running one when there is any problem in it. Listening addresses, the number of workers and the state directory need
-    a restart.
+    SIGTERM stops it after the queries under way are answered; SIGHUP does what `sinkhole reload` does. What `listen`
+    says, the number of workers and the state directory need a restart. Sockets that systemd opened are used in place
+    of those that `listen` names.
 
     \b
     sinkhole serve
@@ -42,69 +60,234 @@ def serve(config: context.ConfigOption = None) -> None:
     ctx = context.load(config)
     state = ctx.config.state_dir
     with Lock(state / "serve.lock"):
-        settings = _settings(ctx.config, _bundle(ctx))
-        sockets = listen(
-            ctx.config.listen.dns, ctx.config.workers, optional="dns" not in ctx.config.listen.model_fields_set
-        )
+        found, fresh = _begin(ctx)
+        sockets = _sockets(ctx.config)
+        token = secrets.token_hex(16)
         supervisor = Supervisor(
             sockets,
-            settings,
+            _configured(ctx, ctx.config, token, sockets[0]),
             ctx.bundles,
-            reload=lambda: _reloaded(context.load(config), Path(settings.bundle)),
+            found=found,
+            fresh=fresh,
+            configure=lambda: _configured(context.load(config), ctx.config, token, sockets[0]),
             refresh=lambda offline: _build(config, offline),
-            interval=_interval(ctx),
             ready=_announce,
+            commands=control.listen(state),
         )
-        asyncio.run(supervisor.run())
+        try:
+            asyncio.run(supervisor.run())
+        finally:
+            (state / control.NAME).unlink(missing_ok=True)
 
 
-def _bundle(ctx: context.Context) -> Path:
-    """The bundle to start with: the one in use when nothing changed since, else a new one made without the network.
+def _sockets(config: Config) -> Sequence[Listening]:
+    """Those that systemd opened, if any, in place of all that the configuration says; for each worker."""
+    if found := inherited(os.environ, config.workers):
+        logging.info(
+            "systemd listens on %s; listen.dns and listen.dot do not count",
+            ", ".join(map(str, (*found[0].endpoints, *found[0].encrypted))),
+        )
+        return found
+    optional = "dns" not in config.listen.model_fields_set
+    return listen(config.listen.dns, config.workers, dot=config.listen.dot, optional=optional)
 
-    What cannot be built leaves the bundle in use in force; only with none at all there is nothing to serve.
+
+def reload(config: context.ConfigOption = None) -> None:
+    """Have the running instance read its configuration again, and say how that went.
+
+    The instance is the one that uses the state directory of this configuration. It reads its own configuration file,
+    compiles it without the network, and has all workers take it over; no query is lost. When anything is wrong, every
+    problem is printed, the exit code is 1, and what is in force stays. A build that is under way is waited for.
+
+    \b
+    sinkhole reload -c /etc/sinkhole/sinkhole.yaml
     """
-    current = bundle.current(ctx.bundles)
-    feeds = ctx.feeds(offline=True)
+    ctx = context.load(config)
+    found = control.ask(ctx.config.state_dir, "reload", RELOAD)
+    for line in found["said"] if found["ok"] else []:
+        print(line, file=sys.stderr)
+    if not found["ok"]:
+        raise SinkholeError("\n".join(["not reloaded, everything stays as it was:", *found["said"]]))
+    print("reloaded")
+
+
+def status(config: context.ConfigOption = None, as_json: context.JsonOption = False) -> None:
+    """How the running instance is: its workers, the bundle in force, feeds, and what became of the queries.
+
+    Exit code 0: all lists are in force and fresh. 1: none runs, or it answers SERVFAIL because its lists are not
+    ready. 3: it serves, but some list or feed is missing or stale, or a worker is not ready.
+
+    \b
+    sinkhole status -c /etc/sinkhole/sinkhole.yaml
+    """
+    ctx = context.load(config)
+    found = control.ask(ctx.config.state_dir, "status", STATUS)
+    found["feeds"] = list(_feeds(ctx))
+    print(json.dumps(found, ensure_ascii=False) if as_json else _told(found))
+    if found["state"] == startup.CLOSED:
+        raise typer.Exit(1)
+    ready = found["state"] == startup.READY and all(worker["ready"] for worker in found["workers"])
+    if not ready or found["rejected"] or any(feed["stale"] for feed in found["feeds"]):
+        raise typer.Exit(STALE)
+
+
+def _feeds(ctx: context.Context) -> Iterator[dict[str, Any]]:
+    """The sources that are fetched, and how old their copies are."""
+    for source in ctx.plan.sources:
+        if "://" in source.location:
+            copy = ctx.store.latest(source.location, ctx.now)
+            feed = build.judged(source, copy or FeedError(f"{shown(source.location)}: no copy yet"))
+            age = None if copy is None else round(copy.age)
+            yield {"id": source.id, "age": age, "stale": feed.failed, "error": feed.error}
+
+
+def _told(found: dict[str, Any]) -> str:
+    """The status for people."""
+    lines = [
+        f"sinkhole {found['version']}, process {found['pid']}, up for {age(found['uptime'])}",
+        f"answers on {', '.join(found['listen'])}",
+        f"state: {found['state']}: {startup.TEXTS[found['state']]}" + _among(found["missing"]),
+    ]
+    if bundle := found["bundle"]:
+        lines.append(f"bundle {bundle['name']}, in use for {age(bundle['age'])}")
+    if found["rejected"]:
+        lines.append(f"bundle {found['rejected']} is newer and cannot be used; see the log")
+    lines.append(f"policy: next change {found['policy-changes-at'] or 'by configuration only'}")
+    for worker in found["workers"]:
+        ready = "ready" if worker["ready"] else "not ready"
+        lines.append(f"worker {worker['number']}: process {worker['pid']}, {ready}, restarts: {worker['restarts']}")
+    lines += [f"feed {feed['id']}: {feed['error']}" for feed in found["feeds"] if feed["stale"]]
+    lines.append("queries: " + ", ".join(f"{name} {count}" for name, count in found["counters"].items()))
+    if last := found["reload"]:
+        lines.append(f"last reload: {'done' if last['ok'] else 'refused'}" + _among(last["said"]))
+    return "\n".join(lines)
+
+
+def _among(texts: list[str]) -> str:
+    return f" ({'; '.join(texts)})" if texts else ""
+
+
+def _begin(ctx: context.Context) -> tuple[Path | None, bool]:
+    """The bundle to start with, and whether it is all that this machine has the texts for.
+
+    That is the last one when people asked for nothing else since: newer texts are compiled while it serves. Otherwise
+    a new one is made first, without the network. What cannot be built leaves the last bundle in force; with none at
+    all, nothing is resolved until there is one.
+    """
+    last = _last(ctx.bundles)
     try:
-        if current and bundle.load(current).manifest["inputs"] == build.inputs(ctx.plan, feeds):
-            return current
+        if last is not None and last.manifest["inputs"] == build.inputs(ctx.plan, ctx.feeds(offline=True)):
+            return last.path, True
+        if last is not None and last.manifest.get("plan") == build.planned(ctx.plan):
+            return last.path, False
+        if ctx.config.startup != startup.SERVE_LAST:  # the others say at once that they are not ready
+            return (last.path if last is not None else None), False
         with Lock(ctx.lock):
-            built = build.build(ctx.plan, feeds, ctx.bundles, cache=ctx.cache())
+            built = build.build(ctx.plan, ctx.feeds(offline=True), ctx.bundles, cache=ctx.cache())
         for refusal in built.refused:
             logging.warning("refused: %s", refusal)
-        return built.path
+        return built.path, True
     except SinkholeError as error:
-        if current is None:
-            raise
+        if last is None:
+            logging.error("there is no bundle yet, and none can be built now:\n%s", error)
+            return None, False
         logging.error("serving the last bundle, because there is no newer one:\n%s", error)
-        bundle.load(current)
-        return current
+        return last.path, False
 
 
-def _settings(config: Config, path: Path) -> Settings:
-    servers = config.upstream.servers or system_resolvers(own=config.listen.dns)
-    mode = config.blocking.mode
-    cache, rebinding = config.cache, config.answers.rebinding
-    return Settings(
-        str(path),
-        tuple((server.protocol, server.host, server.port) for server in servers),
-        float(config.upstream.timeout),
-        mode if isinstance(mode, str) else tuple(map(str, mode)),
-        config.blocking.ttl,
-        cache.size,
-        float(cache.stale),
-        Handling(
-            cache.min_ttl,
-            cache.max_ttl,
-            cache.prefetch,
-            config.answers.cloaking,
-            tuple(map(str, rebinding.allow)) if rebinding.block else None,
+def _last(bundles: Path) -> bundle.Bundle | None:
+    """The bundle in use, or, when that is damaged, the newest one before it that is whole."""
+    current = bundle.current(bundles)
+    candidates = [current] if current else []
+    candidates += [path for path in history.bundles(bundles) if path != current]
+    for path in candidates:
+        try:
+            return bundle.load(path)
+        except BundleError as error:
+            logging.error("the bundle %s cannot be used; trying the one before: %s", path.name, error)
+    return None
+
+
+def _configured(ctx: context.Context, running: Config, token: str, listening: Listening) -> Configured:
+    """What a configuration says to a supervisor that was started with ``running``."""
+    plan = ctx.plan
+    places = {"listen": "listen", "workers": "workers", "state_dir": "state-dir"}
+    return Configured(
+        _settings(ctx.config, token, listening),
+        _interval(ctx),
+        ctx.config.startup,
+        lambda path: build.missing(plan, json.loads((path / "manifest.json").read_bytes())),
+        tuple(
+            f"{key}: the new value holds from the next start"
+            for field, key in places.items()
+            if getattr(ctx.config, field) != getattr(running, field)
         ),
     )
 
 
-def _reloaded(ctx: context.Context, path: Path) -> tuple[Settings, float | None]:
-    return _settings(ctx.config, path), _interval(ctx)
+def _settings(config: Config, token: str, listening: Listening) -> Settings:
+    """Raises SinkholeError when the configuration is not one for these sockets, which systemd may have opened."""
+    if listening.dot and not config.tls:
+        raise ListenError("DNS over TLS takes a certificate; set tls.cert and tls.key")
+    for key, why in open_to_all(config, (*listening.endpoints, *listening.encrypted)):
+        raise ListenError(f"{dotted(key)}: {why}")
+    upstream, mode = config.upstream, config.blocking.mode
+    local, skipped = hosts.local(config)
+    for problem in skipped:
+        logging.warning("left out: %s", problem)
+    return Settings(
+        "",
+        upstream.servers or system_resolvers(own=listening.endpoints),
+        float(upstream.timeout),
+        mode if isinstance(mode, str) else tuple(map(str, mode)),
+        config.blocking.ttl,
+        strategy=upstream.strategy,
+        conditional=tuple(upstream.conditional.items()),
+        bootstrap=bootstrap(config),
+        ca=str(upstream.ca or ""),
+        token=token,
+        access=_access(config),
+        limits=_limits(config),
+        tls=_tls(config),
+        local=local,
+        cache=config.cache.size,
+        stale=float(config.cache.stale),
+        handling=_handling(config),
+    )
+
+
+def _handling(config: Config) -> Handling:
+    cache, rebinding = config.cache, config.answers.rebinding
+    inside = (*map(str, rebinding.allow), *config.upstream.conditional)  # whose own servers say where they lead
+    return Handling(
+        cache.min_ttl, cache.max_ttl, cache.prefetch, config.answers.cloaking, inside if rebinding.block else None
+    )
+
+
+def _access(config: Config) -> Rules:
+    access, limit, clients = config.access, config.rate_limit, config.clients()
+    return Rules(
+        allow=None if clients is None else tuple(map(str, clients.values())),
+        silent=access.denied == "drop",
+        rate=limit.queries,
+        prefixes=(limit.ipv4_prefix, limit.ipv6_prefix),
+        exempt=tuple(map(str, limit.exempt)),
+        truncate=limit.truncate,
+        proxies=tuple(map(str, access.proxies)),
+    )
+
+
+def _limits(config: Config) -> Limits:
+    found = config.listen
+    return Limits(found.connections, found.connections_per_client, idle=float(found.idle_timeout))
+
+
+def _tls(config: Config) -> tuple[str, str] | None:
+    """The files, which the workers read; what is wrong with them is said here."""
+    if not config.tls:
+        return None
+    tls_context(config.tls.cert, config.tls.key)
+    return str(config.tls.cert), str(config.tls.key)
 
 
 def _interval(ctx: context.Context) -> float | None:
@@ -113,30 +296,42 @@ def _interval(ctx: context.Context) -> float | None:
     return min(wanted, default=None)
 
 
-async def _build(config: Path | None, offline: bool) -> bool:
-    """Fetch and compile in a process of its own, so that neither its memory nor its time is ours; whether it built."""
+async def _build(config: Path | None, offline: bool) -> Built:
+    """Fetch and compile in a process of its own, so that neither its memory nor its time is ours."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
-        *("-m", "sinkhole", "build", "--no-exports"),
+        *("-m", "sinkhole", "build", "--no-exports", "--wait", str(WAIT)),
         *(["--offline"] if offline else []),
         *(["-c", str(config)] if config else []),
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.PIPE,
     )
+    os.setpriority(os.PRIO_PROCESS, process.pid, NICE)
     try:
-        if code := await process.wait():
-            logging.warning("the build ended with exit code %d", code)
-        return code in _BUILT
+        _, said = await process.communicate()
     except asyncio.CancelledError:
         process.terminate()
         await process.wait()
         raise
+    text = said.decode(errors="replace").strip()
+    if text:
+        print(text, file=sys.stderr, flush=True)
+    code = process.returncode or 0
+    if code:
+        logging.warning("the build ended with exit code %d", code)
+    return Built(code in _BUILT, code, text.removeprefix("sinkhole: "))
 
 
-def _announce(endpoints: list[Endpoint]) -> None:
-    first = endpoints[0]
+def _announce(listening: Listening) -> None:
+    endpoints, encrypted = listening.endpoints, listening.encrypted
+    over_tls = f"; over TLS on {', '.join(map(str, encrypted))}" if encrypted else ""
     print(
-        f"sinkhole {__version__} answers on {', '.join(map(str, endpoints))}; "
-        f"try: dig @{first.host} -p {first.port} chat.deepseek.com",
+        f"sinkhole {__version__} answers on {', '.join(map(str, endpoints))}{over_tls}; try: {_try(listening)}",
         flush=True,
     )
+
+
+def _try(listening: Listening) -> str:
+    first, *_ = listening.endpoints or listening.encrypted
+    return f"dig @{first.host} -p {first.port} {'' if listening.endpoints else '+tls '}chat.deepseek.com"

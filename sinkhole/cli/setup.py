@@ -12,6 +12,7 @@ import typer
 from sinkhole import __version__, config
 from sinkhole.cli import context
 from sinkhole.errors import SinkholeError
+from sinkhole.service import hosts
 
 
 def check(config: context.ConfigOption = None) -> None:
@@ -20,6 +21,8 @@ def check(config: context.ConfigOption = None) -> None:
     Every problem is printed at once, each with file, line, column, the path of the key, and what is allowed.
     """
     ctx = context.load(config)
+    for problem in hosts.read(ctx.config.local.hosts).skipped:
+        print(f"left out: {problem}", file=sys.stderr)
     lists = [entry for entry in ctx.plan.lists if not entry.id.startswith("=")]
     print(
         f"{config or 'the default configuration'} is valid: lists {len(lists)}, sources {len(ctx.plan.sources)}, "

@@ -112,10 +112,11 @@ def feeds(
                 found[url] = FeedError(f"{shown(url)}: no copy yet")
     renewed = [source.location for source in plan.sources if source.location not in found]
     found |= store.update(renewed, fetcher=fetcher, now=now, progress=progress)
-    return [_feed(source, found[source.location]) for source in plan.sources]
+    return [judged(source, found[source.location]) for source in plan.sources]
 
 
-def _feed(source: SourcePlan, found: Copy | FeedError) -> Feed:
+def judged(source: SourcePlan, found: Copy | FeedError) -> Feed:
+    """A source with what there is of it: a failed attempt, or a copy too old, is an error."""
     if isinstance(found, FeedError):
         return Feed(source, None, str(found))
     error = found.error
@@ -253,6 +254,7 @@ def _write(plan: Plan, choice: Choice, described: Iterable[Mapping[str, Any]], d
     manifest = {
         "tool": tool(),
         "inputs": _inputs(plan, choice.texts),
+        "plan": planned(plan),
         "lists": described,
         "accepted": choice.accepted,
     }
@@ -277,6 +279,18 @@ def inputs(plan: Plan, feeds: Iterable[Feed]) -> str:
     copies = {feed.source.location: Text(feed.copy.path, feed.copy.sha256) for feed in feeds if feed.copy}
     wanted = ((entry.id, source.location) for entry in plan.lists for source in entry.sources)
     return _inputs(plan, {place: copies[place[1]] for place in wanted if place[1] in copies})
+
+
+def planned(plan: Plan) -> str:
+    """A hash of all that people asked for, whatever the lists say today."""
+    return hashlib.sha256(repr(plan.portable).encode()).hexdigest()
+
+
+def missing(plan: Plan, manifest: Mapping[str, Any]) -> list[str]:
+    """The sources of which a bundle has no text: none was ever fetched, or a guard refused the first one."""
+    there = {(entry["id"], source["id"]) for entry in manifest["lists"] for source in entry["sources"]}
+    wanted = ((entry.id, source.id) for entry in plan.lists for source in entry.sources)
+    return list(dict.fromkeys(place[1] for place in wanted if place not in there))
 
 
 def _inputs(plan: Plan, texts: Mapping[tuple[str, str], Text]) -> str:

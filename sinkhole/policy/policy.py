@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from sinkhole.bundle import MASK_SHIFT, MASKED, Bundle
 from sinkhole.policy.special import Specials, Stated, nearness, stated
+from sinkhole.policy.structured import DNS_OPERATOR, NETWORK_OPERATOR, cut, structured
 from sinkhole.policy.verdict import FORWARD, Action, Verdict
 from sinkhole.rules import ANY_ANSWER, On, applying, strongest
 
@@ -23,8 +24,6 @@ INTERNAL = (OPERATOR_ALLOW, OPERATOR_BLOCK, *PROTECTED)
 
 #: RFC 8914 4.16: blocked by the operator of the resolver, without an order from outside.
 EDE_BLOCKED = 15
-#: EXTRA-TEXT beyond this many octets is cut: the whole answer has to fit a datagram.
-MAX_TEXT = 200
 _MAX_CLIENTS = 100_000
 #: Distinct ways to be on lists; each counts once for every profile.
 _MAX_DECIDED = 100_000
@@ -263,13 +262,15 @@ class Policy:
         )
 
     def _operator(self) -> Iterator[Step]:
-        for name, action, ede in ((OPERATOR_ALLOW, Action.ALLOW, None), (OPERATOR_BLOCK, Action.BLOCK, EDE_BLOCKED)):
-            text = "blocked by the operator" if ede else ""
-            yield Step(self._numbers[name], Verdict(action, ede=ede, text=text), "the operator's own names")
+        for name, verdict in (
+            (OPERATOR_ALLOW, Verdict(Action.ALLOW)),
+            (OPERATOR_BLOCK, _by_operator(Action.BLOCK, "blocked by the operator")),
+        ):
+            yield Step(self._numbers[name], verdict, "the operator's own names")
 
     def _protected(self) -> Iterator[Step]:
         for name, mode in PROTECTED.items():
-            verdict = Verdict(Action.BLOCK, ede=EDE_BLOCKED, text="protected name", mode=mode)
+            verdict = _by_operator(Action.BLOCK, "protected name")._replace(mode=mode)
             yield Step(self._numbers[name], verdict, "protected name: this is its one right answer")
 
     def _directives(self, entries: Sequence[Mapping[str, Any]]) -> Iterator[Step]:
@@ -279,8 +280,12 @@ class Policy:
             if stage := _stage(directive, action, self.at):
                 action, why = stage
                 message = directive["message"].get("en") or directive["title"]
+                text, ede = cut(f"{name}: {message}"), directive["ede"]
+                who = {"contact": directive["contact"] or "", "organisation": directive["authority"]}
+                texts = structured(ede, text, NETWORK_OPERATOR, **who)
+                told = Verdict(action, name, ede=ede, text=text, structured=texts)
                 for list_name in directive["lists"]:
-                    verdict = _verdict(action, f"{name}: {message}", directive["ede"], name, list_name)
+                    verdict = _verdict(told, list_name)
                     yield Step(self._numbers[list_name], verdict, f"directive {name}, {why}")
 
     def _lists(self, entries: Sequence[Mapping[str, Any]]) -> Iterator[Step]:
@@ -288,7 +293,7 @@ class Policy:
         for entry in entries:
             for name in entry["lists"]:
                 action = Action.ALLOW if name in allowing else Action(entry["action"] or "block")
-                verdict = _verdict(action, f"list {name}", EDE_BLOCKED, None, name)
+                verdict = _verdict(_by_operator(action, f"list {name}"), name)
                 yield Step(self._numbers[name], verdict, f"list {name}, by policy for {', '.join(entry['groups'])}")
 
 
@@ -308,14 +313,16 @@ def _acting(steps: Sequence[Step], action: Action) -> list[Step]:
     return [step for step in steps if step.verdict.action is action]
 
 
-def _verdict(action: Action, text: str, ede: int, directive: str | None, list_name: str) -> Verdict:
-    if action is not Action.BLOCK:
-        return Verdict(action, directive, list_name)
-    return Verdict(action, directive, list_name, ede=ede, text=_cut(text))
+def _by_operator(action: Action, text: str) -> Verdict:
+    texts = structured(EDE_BLOCKED, text, DNS_OPERATOR)
+    return Verdict(action, ede=EDE_BLOCKED, text=text, structured=texts)
 
 
-def _cut(text: str) -> str:
-    return text.encode()[:MAX_TEXT].decode(errors="ignore")
+def _verdict(told: Verdict, list_name: str) -> Verdict:
+    """What a name of a list comes to. A client is told of a block and of a warning, and of nothing else."""
+    if told.action is Action.BLOCK:
+        return told._replace(list=list_name)
+    return Verdict(told.action, told.directive, list_name, text=told.text if told.action is Action.WARN else "")
 
 
 def _stage(directive: Mapping[str, Any], action: str | None, at: datetime) -> tuple[Action, str] | None:

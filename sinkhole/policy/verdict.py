@@ -19,8 +19,9 @@ class Action(StrEnum):
 class Verdict(NamedTuple):
     """An action and what decided it.
 
-    ``ede`` is the RFC 8914 info-code of a block and ``text`` its EXTRA-TEXT (UTF-8, at most 200 octets); both empty
-    otherwise. ``mode`` is the answer that a query must get whatever ``blocking.mode`` says: a mode, ``drop``,
+    ``ede`` is the RFC 8914 info-code of a block and ``text`` its EXTRA-TEXT, or that of a warning (UTF-8, at most 200
+    octets); ``structured`` are the texts for those who ask for structured DNS errors, the most telling first. All are
+    empty otherwise. ``mode`` is the answer that a query must get whatever ``blocking.mode`` says: a mode, ``drop``,
     ``tcp-only``, or records, ``TYPE DATA`` a line.
     """
 
@@ -30,6 +31,7 @@ class Verdict(NamedTuple):
     ede: int | None = None
     text: str = ""
     mode: str | None = None
+    structured: tuple[str, ...] = ()
 
 
 FORWARD = Verdict(Action.FORWARD)

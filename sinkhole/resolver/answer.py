@@ -28,7 +28,9 @@ from sinkhole.resolver.message import (
     NOERROR,
     NXDOMAIN,
     OPT,
+    PADDING,
     QR,
+    QUESTION,
     RA,
     RD,
     RECORD,
@@ -45,11 +47,17 @@ from sinkhole.resolver.message import (
 #: The largest message over TCP, and over UDP to a client without EDNS (RFC 1035 4.2).
 MAX_TCP, MAX_PLAIN = 65_535, 512
 #: EDE codes that the resolver gives by itself (RFC 8914 4); a verdict brings its own.
-STALE, FORGED, STALE_NXDOMAIN, NO_REACHABLE_AUTHORITY, NETWORK_ERROR = 3, 4, 19, 22, 23
+OTHER, STALE, FORGED, NOT_READY, PROHIBITED, STALE_NXDOMAIN, NOT_SUPPORTED = 0, 3, 4, 14, 18, 19, 21
+NO_REACHABLE_AUTHORITY, NETWORK_ERROR = 22, 23
+#: Padded answers come in multiples of so many octets (RFC 8467 4.1).
+PADDED = 468
+
+#: The owner of a record for the name that is asked: a pointer to the question (RFC 1035 4.1.4).
+OWNER = struct.pack("!H", 0xC000 | HEADER.size)
 
 _OPCODE = 0x7800
-_OWNER = struct.pack("!H", 0xC000 | HEADER.size)
-_AUTHORITY = to_wire("sinkhole.invalid") + to_wire("nobody.invalid") + struct.pack("!4I", 1, 3600, 600, 86_400)
+_TTL = struct.Struct("!I")
+_OPTION = struct.Struct("!HH")
 
 
 class Blocking(NamedTuple):
@@ -70,6 +78,7 @@ MODES = {
     "nxdomain": Blocking(NXDOMAIN),
     "nodata": Blocking(),
     "refused": Blocking(REFUSED),
+    "servfail": Blocking(SERVFAIL),
 }
 
 
@@ -85,26 +94,44 @@ def blocking(mode: str | Iterable[str], ttl: int = 60) -> Blocking:
     return Blocking(NOERROR, a, aaaa, ttl, forged=True)
 
 
-def blocked(qtype: int, verdict: Verdict, how: Blocking) -> Response:
-    """The answer to a blocked name, with the verdict's EDE and, for made-up addresses, Forged (RFC 8914 4.5)."""
+def blocked(qtype: int, verdict: Verdict, how: Blocking, structured: bool = False) -> Response:
+    """The answer to a blocked name, with the verdict's EDE."""
     if verdict.mode:  # a protected name has one right answer
         how = blocking(verdict.mode, how.ttl)
     addresses = how.a if qtype == A else how.aaaa if qtype == AAAA else ()
-    options = b"" if verdict.ede is None else ede(verdict.ede, verdict.text)
+    response = negative(how.rcode, how.ttl) if how.rcode not in (REFUSED, SERVFAIL) else Response(how.rcode)
     if addresses:
-        if how.forged:
-            options += ede(FORGED)
-        records = b"".join(_record(qtype, how.ttl, address) for address in addresses)
-        return Response(how.rcode, counts=(len(addresses), 0, 0), records=records, options=options)
-    if how.rcode == REFUSED:
-        return Response(how.rcode, options=options)
-    authority = _record(SOA, how.ttl, _AUTHORITY + struct.pack("!I", how.ttl))  # RFC 2308 3: how long "no" holds
-    return Response(how.rcode, counts=(0, 1, 0), records=authority, options=options)
+        records = b"".join(record(qtype, how.ttl, address) for address in addresses)
+        response = Response(how.rcode, counts=(len(addresses), 0, 0), records=records)
+    return explained(response, verdict, structured, forged=how.forged and bool(addresses))
+
+
+def explained(response: Response, verdict: Verdict, structured: bool, *, forged: bool = False) -> Response:
+    """``response`` with the EDE of the verdict behind it: ``structured`` for those who ask for that, else as text, and
+    then, for made-up addresses, with Forged too (RFC 8914 4.5)."""
+    if verdict.ede is None:
+        return response
+    if structured and verdict.structured:
+        # draft-ietf-dnsop-structured-dns-error-25, 5.2: never Forged; what does not fit first loses "j" and "o".
+        options, *shorter = [ede(verdict.ede, text) for text in (*verdict.structured, "")]
+        return response._replace(options=options, shorter=tuple(shorter))
+    return response._replace(options=ede(verdict.ede, verdict.text) + (ede(FORGED) if forged else b""))
+
+
+def negative(rcode: int, ttl: int, owner: bytes = OWNER) -> Response:
+    """NXDOMAIN or no data, for ``ttl`` seconds (RFC 2308 3 and 5)."""
+    authority = to_wire("sinkhole.invalid") + to_wire("nobody.invalid") + soa_times(ttl)
+    return Response(rcode, counts=(0, 1, 0), records=record(SOA, ttl, authority, owner))
+
+
+def soa_times(ttl: int) -> bytes:
+    """Serial, refresh, retry, expire and minimum of an SOA record that nobody transfers."""
+    return struct.pack("!5I", 1, 3600, 600, 86_400, ttl)
 
 
 def minimal_any() -> Response:
     """The answer to QTYPE ANY (RFC 8482 4.2)."""
-    return Response(NOERROR, counts=(1, 0, 0), records=_record(HINFO, HOUR, b"\x07RFC8482\x00"))
+    return Response(NOERROR, counts=(1, 0, 0), records=record(HINFO, HOUR, b"\x07RFC8482\x00"))
 
 
 def failure(code: int) -> Response:
@@ -121,7 +148,7 @@ def ede(code: int, text: str = "") -> bytes:
 def pack(query: Query, response: Response, *, tcp: bool = False, age: int = 0) -> bytes:
     """The packet that tells ``query``'s asker the ``response``, remembered for ``age`` seconds.
 
-    What does not fit loses first its EDE, which is supplemental, then all records, with TC set.
+    What does not fit loses first of its EDE, which is supplemental, then all records, with TC set.
     """
     rcode = response.rcode if query.edns or response.rcode < 16 else SERVFAIL
     flags = QR | RA | query.flags & (_OPCODE | RD | CD) | rcode & 0xF
@@ -129,7 +156,7 @@ def pack(query: Query, response: Response, *, tcp: bool = False, age: int = 0) -
         flags |= AD
     room = (MAX_TCP if tcp else min(query.edns, UDP_SIZE) or MAX_PLAIN) - HEADER.size - len(query.question)
     (answers, authorities, extras), records = response.counts, response.records
-    for options in (response.options, b""):
+    for options in (response.options, *response.shorter, b""):
         opt = _opt(query, rcode, options)
         if len(records) + len(opt) <= room:
             break
@@ -140,9 +167,24 @@ def pack(query: Query, response: Response, *, tcp: bool = False, age: int = 0) -
     if response.truncated:  # the client is to come back over TCP
         flags |= TC
     if age and records:
-        records = _aged(records, response.ttls, age)
+        records = aged(response, age)
+    if query.padded:
+        size = HEADER.size + len(query.question) + len(records) + len(opt) + _OPTION.size
+        if (fill := -size % PADDED) <= MAX_TCP - size:
+            opt = _opt(query, rcode, options + _OPTION.pack(PADDING, fill) + bytes(fill))
     header = HEADER.pack(query.id, flags, bool(query.question), answers, authorities, extras + bool(opt))
     return header + query.question + records + opt
+
+
+def brief(reply: bytes) -> bytes:
+    """A reply without any of its records; when it had some to tell, TC says so."""
+    ident, flags, questions, answers, authorities, _ = HEADER.unpack_from(reply)
+    end = HEADER.size
+    if questions:
+        while size := reply[end]:
+            end += size + 1
+        end += 1 + QUESTION.size
+    return HEADER.pack(ident, flags | bool(answers or authorities) * TC, questions, 0, 0, 0) + reply[HEADER.size : end]
 
 
 def _opt(query: Query, rcode: int, options: bytes) -> bytes:
@@ -152,16 +194,15 @@ def _opt(query: Query, rcode: int, options: bytes) -> bytes:
     return b"\0" + RECORD.pack(OPT, UDP_SIZE, rcode >> 4 << 24 | query.do * DO, len(options)) + options
 
 
-def _record(kind: int, ttl: int, data: bytes) -> bytes:
-    return _OWNER + RECORD.pack(kind, IN, ttl, len(data)) + data
+def record(kind: int, ttl: int, data: bytes, owner: bytes = OWNER, klass: int = IN) -> bytes:
+    """One record as octets."""
+    return owner + RECORD.pack(kind, klass, ttl, len(data)) + data
 
 
-def _aged(records: bytes, ttls: tuple[int, ...], age: int) -> bytes:
-    aged = bytearray(records)
-    for at in ttls:
-        (ttl,) = _TTL.unpack_from(aged, at)
-        _TTL.pack_into(aged, at, max(ttl - age, 0))
-    return bytes(aged)
-
-
-_TTL = struct.Struct("!I")
+def aged(response: Response, age: int) -> bytes:
+    """The records of a response that was remembered for ``age`` seconds."""
+    records = bytearray(response.records)
+    for at in response.ttls:
+        (ttl,) = _TTL.unpack_from(records, at)
+        _TTL.pack_into(records, at, max(ttl - age, 0))
+    return bytes(records)

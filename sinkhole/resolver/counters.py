@@ -15,10 +15,14 @@ class Counters:
 
     queries: int = 0
     blocked: int = 0
+    warned: int = 0
+    observed: int = 0
     local: int = 0
     cached: int = 0
     forwarded: int = 0
     refused: int = 0
+    denied: int = 0
+    limited: int = 0
     dropped: int = 0
     errors: int = 0
     stale: int = 0

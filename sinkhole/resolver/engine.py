@@ -10,12 +10,25 @@ import logging
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from sinkhole.names import present, wire_key
 from sinkhole.policy.verdict import Action, Verdict
 from sinkhole.resolver import local
-from sinkhole.resolver.answer import MAX_PLAIN, MODES, Blocking, blocked, minimal_any, pack
+from sinkhole.resolver.access import DENIED, IGNORED, PROXY, WELCOME, Access, Bucket, behind
+from sinkhole.resolver.answer import (
+    MAX_PLAIN,
+    MODES,
+    NOT_SUPPORTED,
+    OTHER,
+    PROHIBITED,
+    Blocking,
+    blocked,
+    ede,
+    explained,
+    minimal_any,
+    pack,
+)
 from sinkhole.resolver.counters import Counters
 from sinkhole.resolver.inspection import Inspection
 from sinkhole.resolver.lookup import Lookup
@@ -24,6 +37,8 @@ from sinkhole.resolver.message import (
     BARE_OPT,
     HEADER,
     NOERROR,
+    NOTIMP,
+    REFUSED,
     SERVFAIL,
     TC,
     YXDOMAIN,
@@ -31,18 +46,37 @@ from sinkhole.resolver.message import (
     Response,
     read_query,
 )
+from sinkhole.resolver.zones import Zones
 
 log = logging.getLogger(__name__)
 
 #: What a verdict may say of the answer that :func:`~sinkhole.resolver.answer.blocked` knows.
 _ORDINARY = frozenset({None, *MODES})
 
-#: How many answers are kept prepared: about 300 octets each.
-MAX_PREPARED = 20_000
+#: How many answers are kept prepared, about 300 octets each, and how many addresses.
+MAX_PREPARED, MAX_ASKERS = 20_000, 100_000
+_NOT_ALLOWED = Response(REFUSED, options=ede(PROHIBITED))
+
+#: Queries for names that are only watched are logged, at most so many in a second.
+MAX_LINES = 10
 
 #: An asker: what ``recvfrom`` gives, with the address first.
 Peer = tuple[Any, ...]
 Send = Callable[[bytes, Peer], object]
+
+
+class Private(NamedTuple):
+    """An asker over an encrypted connection, and the name that it called us by (SNI), lower-cased; empty without."""
+
+    host: str
+    port: int
+    name: str
+
+
+class Handle(Protocol):
+    """:meth:`Engine.handle`."""
+
+    def __call__(self, packet: bytes, peer: Peer, send: Send, tcp: bool = False) -> bool: ...
 
 
 class Policy(Protocol):
@@ -63,7 +97,7 @@ class Policy(Protocol):
 
 
 class Engine:
-    """Answers queries. ``clock`` gives monotonic seconds."""
+    """Answers queries. ``clock`` gives monotonic seconds; without ``zones`` nothing is answered locally."""
 
     def __init__(
         self,
@@ -71,13 +105,20 @@ class Engine:
         lookup: Lookup,
         blocking: Blocking,
         clock: Callable[[], float] = time.monotonic,
+        access: Access | None = None,
+        zones: Zones | None = None,
     ) -> None:
+        self._access = access or Access()
         self.policy = policy
         self.lookup = lookup
         self.blocking = blocking
+        #: EDNS options that every forwarded answer gets besides.
+        self.notice = b""
+        self.zones = zones
         self.counters: Counters = lookup.counters
         self._clock = clock
         self._quiet_until = 0.0
+        self._second, self._lines = 0.0, 0
 
     @property
     def policy(self) -> Policy:
@@ -88,23 +129,44 @@ class Engine:
     def policy(self, policy: Policy) -> None:
         self._policy = policy
         self._inspection = Inspection(policy)
+        self._askers: dict[str, tuple[int, Bucket]] = {}
         self._prepared: dict[tuple[int, bytes], _Prepared] = {}
         self._shared: dict[_Prepared, _Prepared] = {}
+
+    @property
+    def access(self) -> Access:
+        """Who may ask, and how often."""
+        return self._access
+
+    @access.setter
+    def access(self, access: Access) -> None:
+        self._access = access
+        self._askers = {}
+
+    def hears(self, client: str) -> bool:
+        """Whether a query from an address gets any answer, be it that it may not ask."""
+        return (self._askers.get(client) or self._meet(client))[0] != IGNORED
 
     def handle(self, packet: bytes, peer: Peer, send: Send, tcp: bool = False) -> bool:
         """Answer one packet by ``send(reply, peer)``, now or later; False when there will be no answer.
 
-        Over TCP, an empty ``reply`` says later that there will be none.
-
-        Never raises: a fault costs its own query a SERVFAIL, and the log at most a line a second.
+        Over TCP, an empty ``reply`` says later that there will be none. Never raises: a fault costs its own query a
+        SERVFAIL, and the log at most a line a second.
         """
         counters = self.counters
         counters.queries += 1
         query = None
         try:
+            # Who asks: a profile, or a negative standing; and how many queries there are left for that network. TCP has
+            # bounds of its own, and its clients are who they say they are.
+            profile, bucket = self._askers.get(peer[0]) or self._meet(peer[0])
+            if not tcp:
+                bucket[0] = left = bucket[0] - 1
+                if left < 0 and not self._access.refill(bucket):
+                    return self._limit(packet, peer, send)
+
             # A name that was blocked before costs one look-up. The key is the packet but for its id, with the name in
             # lower case: up to the first zero octet that is only the name, lengths being under 64 and so no letters.
-            profile = self._policy.profile(peer[0])
             end = packet.find(0, HEADER.size)
             key = profile, packet[2:12] + packet[12:end].lower() + packet[end:]
             if prepared := self._prepared.get(key):
@@ -113,14 +175,33 @@ class Engine:
                 counters.blocked += 1
                 return True
 
-            # Header and shape: what is malformed, or not for a resolver, reaches nothing below.
-            query = read_query(packet)
-            if query is None:
+            # Header and shape: what is malformed, not for a resolver, or not from a client, reaches nothing below.
+            query = read_query(packet, isinstance(peer, Private))
+            if query and profile == PROXY:
+                profile = self._behind(peer[0], query.subnet)
+                key = profile, key[1]
+            if query is None or profile == IGNORED:
                 counters.dropped += 1
                 return False
+            zones = self.zones
             if query.rcode:
                 counters.refused += 1
-                send(pack(query, Response(query.rcode), tcp=tcp), peer)
+                told = zones.chaos(query) if zones and profile != DENIED else None
+                send(pack(query, told or _refusal(query.rcode), tcp=tcp), peer)
+                return True
+            if profile == DENIED:
+                counters.denied += 1
+                send(pack(query, _NOT_ALLOWED, tcp=tcp), peer)
+                return True
+
+            # Names that the operator states records for come before the policy: his own word stands above every list
+            # and directive, as it does in `allow`, and none of them can take his printer from him.
+            if zones and (found := zones.stated(query)):
+                counters.local += 1
+                if found.target:
+                    self._follow(query, found.response, found.target, peer, send, tcp)
+                else:
+                    send(pack(query, found.response, tcp=tcp), peer)
                 return True
 
             # Policy before the cache: what is remembered is what upstreams said, and that is the same for everyone.
@@ -131,9 +212,18 @@ class Engine:
                     return answered
             elif verdict.action is Action.BLOCK:
                 counters.blocked += 1
-                reply = pack(query, blocked(query.qtype, verdict, self.blocking), tcp=tcp)
+                reply = pack(query, blocked(query.qtype, verdict, self.blocking, query.structured), tcp=tcp)
                 self._prepare(key, packet, query, reply)
                 send(reply, peer)
+                return True
+            elif verdict.action in _WATCHED:
+                self._watch(query, verdict, peer)
+
+            # Zones that mean something only here never reach an upstream. They come after the policy, because a list
+            # may well block a name below one of them, and the answer is to say so.
+            if zones and (response := zones.reserved(query)):
+                counters.local += 1
+                send(pack(query, response, tcp=tcp), peer)
                 return True
 
             # ANY is never forwarded: it serves amplification better than any client.
@@ -145,9 +235,41 @@ class Engine:
             # Inspection after the cache, for it depends on who asks. A name that is allowed may lead anywhere: who
             # allowed it wants it to work, and RPZ-PASSTHRU ends all later triggers. The policy is the one that decided.
             inspection = None if verdict.action is Action.ALLOW else self._inspection
-            self.lookup.ask(query, partial(self._reply, query, profile, inspection, peer, send, tcp), peer[0])
+            done = partial(self._reply, query, profile, inspection, peer, send, tcp)
+            if verdict.action is Action.WARN:
+                done = partial(_warned, verdict.text, done)
+            self.lookup.ask(query, done, peer[0])
         except Exception:  # noqa: BLE001 - whatever one packet brings about, the next ones are answered
             return self._fault(query, peer, send)
+        return True
+
+    def _meet(self, client: str) -> tuple[int, Bucket]:
+        """(profile or standing, bucket) of an address that was not met under this policy."""
+        standing, bucket = self._access.meet(client)
+        if len(self._askers) >= MAX_ASKERS:
+            self._askers.clear()
+        asker = self._policy.profile(client) if standing == WELCOME else standing, bucket
+        self._askers[client] = asker
+        return asker
+
+    def _behind(self, proxy: str, subnet: bytes) -> int:
+        """The profile or standing of the client that a proxy asks for; without one it asks for itself."""
+        if client := behind(subnet):
+            asker, _ = self._askers.get(client) or self._meet(client)
+            if asker != PROXY:
+                return asker
+        return self._policy.profile(proxy)
+
+    def _limit(self, packet: bytes, peer: Peer, send: Send) -> bool:
+        """A query over its network's limit: no answer, or one now and then that sends a real client to TCP."""
+        self.counters.limited += 1
+        every = self._access.rules.truncate
+        if not every or self.counters.limited % every:
+            return False
+        query = read_query(packet)
+        if query is None or query.rcode:
+            return False
+        send(pack(query, Response(NOERROR, truncated=True)), peer)
         return True
 
     def _by_rule(self, query: Query, verdict: Verdict, peer: Peer, send: Send, tcp: bool) -> bool | None:
@@ -158,26 +280,33 @@ class Engine:
         if said == "tcp-only":
             if tcp:
                 return None
-            send(pack(query, Response(NOERROR, truncated=True)), peer)
+            send(pack(query, explained(Response(NOERROR, truncated=True), verdict, query.structured)), peer)
             return True
         try:
             target = local.alias(said, query)
         except OverflowError:
-            send(pack(query, Response(YXDOMAIN), tcp=tcp), peer)
+            send(pack(query, explained(Response(YXDOMAIN), verdict, query.structured), tcp=tcp), peer)
             return True
         if target is None:
             send(pack(query, local.answer(query, said, verdict, self.blocking), tcp=tcp), peer)
-            return True
+        else:
+            self._follow(query, local.way(target, query, verdict, self.blocking.ttl), target, peer, send, tcp)
+        return True
 
-        def behind_alias(response: Response, _age: int) -> None:
+    def _follow(self, query: Query, way: Response, target: bytes, peer: Peer, send: Send, tcp: bool) -> None:
+        """Answer with the aliases that lead to ``target`` and with what that resolves to.
+
+        What a rule or the operator states is not judged: no other rule applies to its target (RPZ 6.1).
+        """
+        asked = local.asked(query, target)
+
+        def found(response: Response, age: int) -> None:
             try:
-                found = local.aliased(query, said, target, response, verdict, self.blocking.ttl)
-                send(pack(query, found, tcp=tcp), peer)
+                send(pack(query, local.behind(query, way, asked, response, age), tcp=tcp), peer)
             except Exception:  # noqa: BLE001 - as above
                 self._fault(query, peer, send)
 
-        self.lookup.ask(target, behind_alias, peer[0])  # to what a rule states, no other rule applies (RPZ 6.1)
-        return True
+        self.lookup.ask(asked, found, peer[0])
 
     def _reply(
         self,
@@ -194,12 +323,14 @@ class Engine:
             if inspection and (verdict := inspection.verdict(profile, query, response)):
                 if verdict.mode in _ORDINARY:  # as a blocked name, and without the aliases that led there
                     self.counters.blocked += 1
-                    response, age = blocked(query.qtype, verdict, self.blocking), 0
+                    response, age = blocked(query.qtype, verdict, self.blocking, query.structured), 0
                 elif (answered := self._by_rule(query, verdict, peer, send, tcp)) is not None:
                     self.counters.blocked += 1
                     if tcp and not answered:
                         send(b"", peer)
                     return
+            if self.notice:
+                response = response._replace(options=response.options + self.notice)
             send(pack(query, response, tcp=tcp, age=age), peer)
         except Exception:  # noqa: BLE001 - as above
             self._fault(query, peer, send)
@@ -214,6 +345,20 @@ class Engine:
         prepared = reply[2:12], cut, reply[12 + len(query.question) :]
         self._prepared[key] = self._shared.setdefault(prepared, prepared)
 
+    def _watch(self, query: Query, verdict: Verdict, peer: Peer) -> None:
+        """Count and log a query for a name that a warning or an observation is about."""
+        if verdict.action is Action.WARN:
+            self.counters.warned += 1
+        else:
+            self.counters.observed += 1
+        now = self._clock()
+        if now >= self._second + 1:
+            self._second, self._lines = now, 0
+        self._lines += 1
+        if self._lines <= MAX_LINES:
+            by = f"directive {verdict.directive}" if verdict.directive else f"list {verdict.list}"
+            log.info("%s: %s asked for %s type %d (%s)", verdict.action, peer[0], present(query.name), query.qtype, by)
+
     def _fault(self, query: Query | None, peer: Peer, send: Send) -> bool:
         """Called from an ``except`` clause."""
         self.counters.errors += 1
@@ -226,6 +371,18 @@ class Engine:
         send(pack(query, Response(SERVFAIL)), peer)
         return True
 
+
+def _refusal(rcode: int) -> Response:
+    """What is not done here says so (RFC 8914 4.22); what is malformed needs no explanation."""
+    return Response(rcode, options=ede(NOT_SUPPORTED) if rcode in (NOTIMP, REFUSED) else b"")
+
+
+def _warned(text: str, done: Callable[[Response, int], None], response: Response, age: int) -> None:
+    """The answer to a name that resolves, marked for those who look at such things."""
+    done(response._replace(options=ede(OTHER, text) + response.options), age)
+
+
+_WATCHED = frozenset({Action.WARN, Action.OBSERVE})
 
 #: (header without the id, where the question ends, everything after it)
 _Prepared = tuple[bytes, int | None, bytes]

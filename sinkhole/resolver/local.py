@@ -1,26 +1,29 @@
 """Answers made of records that a rule states: local data of policy zones, and ``$dnsrewrite``.
 
-The records are text, and come from rules that were read long before; dnslib makes octets of them. It is imported when
-the first such rule is met, because most bundles have none.
+The records are text, and come from rules that were read long before.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+import struct
 
 from sinkhole.names import to_wire
 from sinkhole.policy.verdict import Verdict
-from sinkhole.resolver.answer import Blocking, blocked, ede
-from sinkhole.resolver.message import CNAME, HEADER, NOERROR, QUESTION, Query, Response
+from sinkhole.resolver.answer import Blocking, aged, blocked, explained, record
+from sinkhole.resolver.message import AAAA, CNAME, HEADER, NOERROR, RECORD, SHAPES, A, Query, Response
+from sinkhole.resolver.rdata import encode
 
 _CNAME = "CNAME "
 #: How many records of one rule are used.
 MAX_RECORDS = 256
+#: The highest position that a compression pointer can say (RFC 1035 4.1.4).
+MAX_POINTER = 0x3FFF
+
+_POINTER = struct.Struct("!H")
 
 
-def alias(records: str, query: Query) -> Query | None:
-    """The query for what a query's name is an alias of; None when ``records`` hold the answer themselves.
+def alias(records: str, query: Query) -> bytes | None:
+    """The wire name that a query's name is an alias of; None when ``records`` hold the answer themselves.
 
     ``*.garden.test`` stands for the queried name below ``garden.test`` (RPZ 3.6). Raises OverflowError for a target
     that becomes too long: the answer to that is YXDOMAIN.
@@ -31,73 +34,81 @@ def alias(records: str, query: Query) -> Query | None:
     wire = query.name[:-1] + to_wire(target[2:]) if target.startswith("*.") else to_wire(target)
     if len(wire) > 255:
         raise OverflowError("an alias longer than 255 octets")
-    return query._replace(name=wire, question=wire + query.question[-4:])
+    return wire
 
 
 def answer(query: Query, records: str, verdict: Verdict, how: Blocking) -> Response:
     """The records of the queried type, or NODATA when there are none of it (RPZ 3.6)."""
-    rrs = [rr for rr in _parsed(query, records, how.ttl) if rr.rtype == query.qtype]
-    if not rrs:
-        return blocked(query.qtype, verdict._replace(mode="nodata"), how)
-    return Response(NOERROR, counts=(len(rrs), 0, 0), records=_packed(query, rrs), options=_options(verdict))
+    stated = map(encode, records.split("\n")[:MAX_RECORDS])
+    found = [data for kind, data in stated if kind == query.qtype]
+    if not found:
+        return blocked(query.qtype, verdict._replace(mode="nodata"), how, query.structured)
+    octets = b"".join(record(query.qtype, how.ttl, data) for data in found)
+    response = Response(NOERROR, counts=(len(found), 0, 0), records=octets)
+    return explained(response, verdict, query.structured, forged=query.qtype in (A, AAAA))
 
 
-def aliased(query: Query, records: str, target: Query, found: Response, verdict: Verdict, ttl: int) -> Response:
-    """What was found for the target of an alias, behind the alias itself (RFC 1034 3.6.2)."""
-    from dnslib import DNSRecord
+def way(target: bytes, query: Query, verdict: Verdict, ttl: int) -> Response:
+    """The alias that a rule makes of the queried name, to be followed to its ``target``."""
+    response = Response(NOERROR, counts=(1, 0, 0), records=record(CNAME, ttl, target))
+    return explained(response, verdict, query.structured)
 
-    header = HEADER.pack(0, 0, 1, *found.counts)
-    inner = DNSRecord.parse(header + target.question + found.records)
-    link = _parsed(query, records if "*" not in records else _CNAME + _text(target.name), ttl)
+
+def asked(query: Query, target: bytes) -> Query:
+    """The query for an alias's target."""
+    return query._replace(name=target, question=target + query.question[-4:])
+
+
+def behind(query: Query, way: Response, target: Query, found: Response, age: int) -> Response:
+    """What was found for ``target``, ``age`` seconds ago, behind the aliases that lead to it (RFC 1034 3.6.2).
+
+    ``way`` ends in the target's name. The records of ``found`` stay as they are but for their compression pointers:
+    what pointed to the question points to that name, and everything else moved by one distance. Raises ValueError for
+    a message that grows beyond what pointers reach.
+    """
+    start = HEADER.size + len(query.question) + len(way.records)
+    name, moved = start - len(target.name), start - HEADER.size - len(target.question)
+    records = bytearray(aged(found, age))
+    for at in _pointers(records, sum(found.counts)):
+        to = _POINTER.unpack_from(records, at)[0] - 0xC000
+        if to < HEADER.size + len(target.name):
+            to += name - HEADER.size
+        elif to < HEADER.size + len(target.question):
+            raise ValueError("a compression pointer into a type or class")
+        else:
+            to += moved
+        if to > MAX_POINTER:
+            raise ValueError("a compression pointer beyond its reach")
+        _POINTER.pack_into(records, at, 0xC000 | to)
     return Response(
         found.rcode,
-        counts=(found.counts[0] + 1, *found.counts[1:]),
-        records=_packed(query, [*link, *inner.rr, *inner.auth, *inner.ar]),
-        ttl=min(found.ttl, ttl),
-        options=_options(verdict) + found.options,
+        counts=(way.counts[0] + found.counts[0], *found.counts[1:]),
+        records=way.records + bytes(records),
+        options=way.options + found.options,
+        shorter=tuple(options + found.options for options in way.shorter),
     )
 
 
-def _options(verdict: Verdict) -> bytes:
-    return b"" if verdict.ede is None else ede(verdict.ede, verdict.text)
-
-
-def _parsed(query: Query, records: str, ttl: int) -> list[Any]:
-    from dnslib import RR
-
-    name = _label(query.name)
+def _pointers(records: bytearray, count: int) -> list[int]:
+    """Where the compression pointers stand in records that were checked."""
     found = []
-    for line in records.split("\n")[:MAX_RECORDS]:
-        for rr in RR.fromZone(f". {ttl} IN {line}"):
-            rr.rname = name
-            found.append(rr)
-    return found
 
+    def past_name(at: int) -> int:
+        while size := records[at]:
+            if size >= 0xC0:
+                found.append(at)
+                return at + 2
+            at += size + 1
+        return at + 1
 
-def _label(wire: bytes) -> Any:
-    from dnslib import DNSLabel
-
-    labels = []
     at = 0
-    while size := wire[at]:
-        labels.append(wire[at + 1 : at + 1 + size])
-        at += size + 1
-    return DNSLabel(labels)
-
-
-def _text(wire: bytes) -> str:
-    return str(_label(wire))
-
-
-def _packed(query: Query, rrs: Iterable[Any]) -> bytes:
-    """Records as they stand behind the question of ``query``."""
-    from dnslib import DNSBuffer
-
-    buffer = DNSBuffer()
-    buffer.append(bytes(HEADER.size))
-    buffer.encode_name(_label(query.name))
-    buffer.append(query.question[-QUESTION.size :])
-    start = len(buffer.data)
-    for rr in rrs:
-        rr.pack(buffer)
-    return bytes(buffer.data[start:])
+    for _ in range(count):
+        at = past_name(at)
+        kind, _, _, length = RECORD.unpack_from(records, at)
+        at += RECORD.size
+        if shape := SHAPES.get(kind):
+            data = at + shape[0]
+            for _ in range(shape[1]):
+                data = past_name(data)
+        at += length
+    return found

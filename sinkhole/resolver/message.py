@@ -25,16 +25,18 @@ TTL = struct.Struct("!I")
 
 QR, TC, RD, RA, AD, CD = 0x8000, 0x0200, 0x0100, 0x0080, 0x0020, 0x0010
 NOERROR, FORMERR, SERVFAIL, NXDOMAIN, NOTIMP, REFUSED, YXDOMAIN, NOTAUTH, BADVERS = 0, 1, 2, 3, 4, 5, 6, 9, 16
-A, NS, CNAME, SOA, PTR, HINFO, MX, AAAA, SRV, DNAME, OPT = 1, 2, 5, 6, 12, 13, 15, 28, 33, 39, 41
-RRSIG, NSEC, NSEC3, SVCB, HTTPS = 46, 47, 50, 64, 65
-TSIG, ANY = 250, 255
-IN = 1
-EDE = 15
+A, NS, CNAME, SOA, PTR, HINFO, MX, TXT, AAAA, SRV, DNAME, OPT = 1, 2, 5, 6, 12, 13, 15, 16, 28, 33, 39, 41
+RRSIG, NSEC, NSEC3, SVCB, HTTPS, TSIG, ANY, CAA = 46, 47, 50, 64, 65, 250, 255, 257
+IN, CH = 1, 3
+#: EDNS options: client subnet (RFC 7871), padding (RFC 7830), errors (RFC 8914) and the wish for structured ones.
+ECS, PADDING, EDE, SDE = 8, 12, 15, 26
 DO = 0x8000
 NOTIFY = 4
 
 #: Octets of an OPT record without options: the only form whose answer may be prepared ahead.
 BARE_OPT = 11
+#: Octets of a query that are read. Nothing honest comes near.
+MAX_QUERY = 4096
 #: The largest message that is surely not fragmented (DNS flag day 2020): what is advertised and sent over UDP.
 UDP_SIZE = 1232
 #: Records of one upstream answer; 65,535 octets hold 4,095 addresses, and nothing honest comes near a quarter of that.
@@ -58,7 +60,7 @@ _MAX_REBUILT = 65_535 - HEADER.size - _MAX_NAME - QUESTION.size  # octets of rec
 _NO_DATA = {0: FORMERR, OPT: FORMERR, 128: FORMERR, TSIG: FORMERR, 251: REFUSED, 252: REFUSED}
 #: Record data that is checked: (octets before the names, names, octets after, None for any number). Names elsewhere are
 #: never compressed (RFC 3597 4).
-_SHAPES: dict[int, tuple[int, int, int | None]] = {
+SHAPES: dict[int, tuple[int, int, int | None]] = {
     A: (0, 0, 4),
     AAAA: (0, 0, 16),
     NS: (0, 1, 0),
@@ -82,7 +84,9 @@ class Query(NamedTuple):
     """A query. ``rcode`` other than NOERROR is the answer: nothing else may be done for it.
 
     ``question`` is as sent and ``name`` is its wire name lower-cased; both are empty when the packet could not be read.
-    ``edns`` is the client's UDP size, at least 512, or 0 without OPT.
+    ``edns`` is the client's UDP size, at least 512, or 0 without OPT. ``padded`` says that the answer is to be padded
+    (RFC 7830), ``subnet`` is the data of the ECS option (RFC 7871), which anybody may write; ``structured``: it wants
+    structured DNS errors.
     """
 
     id: int
@@ -93,6 +97,9 @@ class Query(NamedTuple):
     qtype: int = 0
     edns: int = 0
     do: bool = False
+    padded: bool = False
+    subnet: bytes = b""
+    structured: bool = False
 
     @property
     def key(self) -> bytes:
@@ -105,9 +112,9 @@ class Response(NamedTuple):
 
     ``records`` are all octets between the question and the OPT record, ``counts`` how many records they hold by
     section, ``ttls`` where in them the TTL fields stand. ``ttl`` is the seconds for which they may be remembered,
-    ``options`` the EDE options (RFC 8914) as wire. A ``truncated`` answer holds nothing. ``names`` are the names that
-    the answer leads to, as keys (:func:`sinkhole.names.wire_key`): aliases in their order, then the targets of HTTPS
-    and SVCB records.
+    ``options`` the EDE options (RFC 8914) as wire, ``shorter`` what may stand in their place where they do not fit, the
+    longest first. A ``truncated`` answer holds nothing. ``names`` are the names that the answer leads to, as keys
+    (:func:`sinkhole.names.wire_key`): aliases in their order, then the targets of HTTPS and SVCB records.
     """
 
     rcode: int
@@ -118,6 +125,7 @@ class Response(NamedTuple):
     ttl: int = 0
     options: bytes = b""
     truncated: bool = False
+    shorter: tuple[bytes, ...] = ()
     names: tuple[bytes, ...] = ()
 
 
@@ -125,8 +133,11 @@ class BadResponse(ValueError):
     """A packet that is not the answer to the query, or that is malformed; ``str()`` says why."""
 
 
-def read_query(packet: bytes) -> Query | None:
-    """Read a client's packet: ``None`` to drop it, or a :class:`Query`, refused by its ``rcode`` or good."""
+def read_query(packet: bytes, encrypted: bool = False) -> Query | None:
+    """Read a client's packet: ``None`` to drop it, or a :class:`Query`, refused by its ``rcode`` or good.
+
+    Only who asks ``encrypted`` gets padding (RFC 7830 6).
+    """
     if len(packet) < HEADER.size:
         return None
     ident, flags, questions, answers, authorities, extras = HEADER.unpack_from(packet)
@@ -150,18 +161,24 @@ def read_query(packet: bytes) -> Query | None:
         return malformed
     if extra is None:
         return malformed
-    rcode, edns, do = extra
+    rcode, edns, do, options = extra
     if not rcode and qclass != IN:
         rcode = REFUSED
     if not rcode and (qtype in _NO_DATA or 128 <= qtype < ANY):
         rcode = _NO_DATA.get(qtype, NOTIMP)
     # Lower-casing is safe on the whole name: lengths stay under 64 and so are no letters.
-    return Query(ident, flags, rcode, packet[12 : end + QUESTION.size], packet[12:end].lower(), qtype, edns, do)
+    question, name = packet[12 : end + QUESTION.size], packet[12:end].lower()
+    padded = encrypted and PADDING in options
+    # draft-ietf-dnsop-structured-dns-error-25, 5.4: the SDE option, whatever its data; earlier drafts: an empty EDE 0
+    structured = SDE in options or options.get(EDE) == b"\0\0"
+    return Query(ident, flags, rcode, question, name, qtype, edns, do, padded, options.get(ECS, b""), structured)
 
 
-def _read_extras(packet: bytes, at: int, count: int) -> tuple[int, int, bool] | None:
-    """(rcode, UDP size, DO) of a query's additional section, ``None`` when malformed. Raises when cut short."""
+def _read_extras(packet: bytes, at: int, count: int) -> tuple[int, int, bool, dict[int, bytes]] | None:
+    """(rcode, UDP size, DO, EDNS options) of a query's additional section, ``None`` when malformed. Raises when cut
+    short."""
     rcode, edns, do = NOERROR, 0, False
+    options: dict[int, bytes] = {}
     for left in reversed(range(count)):
         owner = at
         while size := packet[at]:
@@ -179,14 +196,25 @@ def _read_extras(packet: bytes, at: int, count: int) -> tuple[int, int, bool] | 
             edns, do = max(klass, 512), bool(ttl & DO)  # RFC 6891 6.2.3
             if ttl >> 16 & 0xFF:
                 rcode = BADVERS
-            if _read_options(packet, at, at + length) is None:
+            if (found := _query_options(packet, at, at + length)) is None:
                 return None
+            options = found
         elif kind == TSIG and klass == ANY and not left:  # RFC 8945 5.1: the last record
             rcode = rcode or NOTAUTH  # no key is shared with anyone
         else:
             return None
         at += length
-    return rcode, edns, do
+    return rcode, edns, do, options
+
+
+def _query_options(packet: bytes, at: int, end: int) -> dict[int, bytes] | None:
+    """Code -> data, the last of each code, of the EDNS options between ``at`` and ``end``; ``None`` when malformed."""
+    found = {}
+    while at + 4 <= end:
+        code, length = QUESTION.unpack_from(packet, at)
+        found[code] = packet[at + 4 : at + 4 + length]
+        at += 4 + length
+    return found if at == end else None
 
 
 def _read_options(packet: bytes, at: int, end: int) -> bytes | None:
@@ -240,7 +268,7 @@ class _Answer(NamedTuple):
 
     def target(self, record: _Record) -> bytes:
         """The name in the data of a record."""
-        before, _, _ = _SHAPES[record.kind]
+        before, _, _ = SHAPES[record.kind]
         return self.names.get(record.at + RECORD.size + before, b"\0")
 
     def covered(self, record: _Record) -> int:
@@ -281,7 +309,7 @@ def _read_response(packet: bytes, ident: int, question: bytes) -> Response:
                 if (options := _read_options(packet, data, end)) is None:
                     raise BadResponse("a malformed OPT record")
                 rcode |= ttl >> 24 << 4
-            elif shape := _SHAPES.get(kind):
+            elif shape := SHAPES.get(kind):
                 before, inside, after = shape
                 data += before
                 for _ in range(inside):
@@ -329,7 +357,7 @@ def _response(answer: _Answer, rcode: int, authentic: bool, options: bytes) -> R
     else:
         records, ttls = _rebuilt(answer, kept)
     names = _leads(answer, chain, kept) if len(chain) > 1 or qtype in _SERVICES else ()
-    return Response(rcode, authentic, counts, records, ttls, ttl, options, False, names)
+    return Response(rcode, authentic, counts, records, ttls, ttl, options, names=names)
 
 
 def _leads(answer: _Answer, chain: Sequence[bytes], kept: Sequence[_Record]) -> tuple[bytes, ...]:
@@ -441,7 +469,7 @@ def _rebuilt(answer: _Answer, kept: Sequence[_Record]) -> tuple[bytes, tuple[int
         made += packet[record.at : record.at + 8]
         size_at, data = len(made), record.at + RECORD.size
         made += b"\0\0"
-        if shape := _SHAPES.get(record.kind):
+        if shape := SHAPES.get(record.kind):
             before, inside, _ = shape
             made += packet[data : data + before]
             data += before

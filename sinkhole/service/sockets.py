@@ -1,4 +1,5 @@
-"""Listening sockets: for each address one UDP and one TCP socket a worker, all on one port (``SO_REUSEPORT``).
+"""Listening sockets: for each address one UDP and one TCP socket a worker, all on one port (``SO_REUSEPORT``), and one
+for DNS over TLS; or those that systemd opened.
 
 The supervisor opens them and keeps them open, so queries that arrive while a worker is replaced wait in its socket.
 """
@@ -6,9 +7,11 @@ The supervisor opens them and keeps them open, so queries that arrive while a wo
 from __future__ import annotations
 
 import errno
+import os
 import socket
-from collections.abc import Sequence
+from collections.abc import MutableMapping, Sequence
 from contextlib import ExitStack
+from itertools import zip_longest
 from typing import NamedTuple
 
 from sinkhole.config import Endpoint
@@ -16,13 +19,17 @@ from sinkhole.errors import ListenError
 
 #: Octets of queries that wait in the kernel; what the system allows may be less (net.core.rmem_max).
 _RECEIVE_BUFFER = 4 << 20
+#: Connections that wait for a worker; net.core.somaxconn may allow less.
+_BACKLOG = 4096
 _PORT_TRIES = 20
+_KINDS = (socket.SOCK_DGRAM, socket.SOCK_STREAM, socket.SOCK_STREAM)  # of the fields of Listening
+_FIRST = 3  # the number of the first socket of systemd: SD_LISTEN_FDS_START
 
-#: errno -> what to do about it; ``{}`` is the address.
+#: errno -> what to do about it; ``{}`` is the address, then the key it stands at.
 _ADVICE = {
-    errno.EADDRINUSE: "{}: the port is in use by another program; stop it, or set another port in listen.dns",
+    errno.EADDRINUSE: "{}: the port is in use by another program; stop it, or set another port in {}",
     errno.EACCES: "{}: only a privileged process may use a port below 1024; run it as a service with "
-    "CAP_NET_BIND_SERVICE (systemd: AmbientCapabilities=CAP_NET_BIND_SERVICE), or set listen.dns to a higher port "
+    "CAP_NET_BIND_SERVICE (systemd: AmbientCapabilities=CAP_NET_BIND_SERVICE), or set {} to a higher port "
     "such as 5353",
     errno.EADDRNOTAVAIL: "{}: this machine does not have that address",
     errno.EAFNOSUPPORT: "{}: this machine has no such protocol",
@@ -31,69 +38,109 @@ _ABSENT = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
 
 
 class Listening(NamedTuple):
-    """The sockets of one worker, and the endpoints they are bound to with their real ports."""
+    """The sockets of one worker. Those of ``dot`` are for DNS over TLS."""
 
-    endpoints: list[Endpoint]
     udp: list[socket.socket]
     tcp: list[socket.socket]
+    dot: list[socket.socket]
+
+    @property
+    def endpoints(self) -> list[Endpoint]:
+        """Where plain DNS is answered, with real ports."""
+        return _endpoints([*self.udp, *self.tcp])
+
+    @property
+    def encrypted(self) -> list[Endpoint]:
+        """Where DNS over TLS is."""
+        return _endpoints(self.dot)
 
 
-def listen(endpoints: Sequence[Endpoint], workers: int, *, optional: bool = False) -> list[Listening]:
+def _endpoints(sockets: Sequence[socket.socket]) -> list[Endpoint]:
+    return list(dict.fromkeys(Endpoint(*sock.getsockname()[:2]) for sock in sockets))
+
+
+def listen(
+    endpoints: Sequence[Endpoint], workers: int, *, dot: Sequence[Endpoint] = (), optional: bool = False
+) -> list[Listening]:
     """Bind every endpoint for every worker. Raises :class:`~sinkhole.errors.ListenError` with what to do about it.
 
-    ``optional``: an address that the machine does not have is left out, as long as another one is there.
+    ``optional``: an address of ``endpoints`` that the machine does not have is left out, as long as another one is
+    there.
     """
-    groups: list[list[tuple[socket.socket, socket.socket]]] = []
-    bound: list[Endpoint] = []
+    found = [Listening([], [], []) for _ in range(workers)]
     missing: ListenError | None = None
     with ExitStack() as undo:
-        for endpoint in endpoints:
-            try:
-                groups.append(_bind(endpoint, workers))
-            except OSError as error:
-                failure = ListenError(_advice(error, endpoint))
-                if not optional or error.errno not in _ABSENT:
-                    raise failure from error
-                missing = failure
-            else:
-                for pair in groups[-1]:
-                    for sock in pair:
-                        undo.enter_context(sock)
-                bound.append(Endpoint(*groups[-1][0][0].getsockname()[:2]))
-        if not groups and missing:
+        for key, wanted, start, stop in (("listen.dns", endpoints, 0, 2), ("listen.dot", dot, 2, 3)):
+            for endpoint in wanted:
+                try:
+                    groups = _bind(endpoint, _KINDS[start:stop], workers)
+                except OSError as error:
+                    missing = ListenError(_advice(error, endpoint, key))
+                    if not optional or key != "listen.dns" or error.errno not in _ABSENT:
+                        raise missing from error
+                    continue
+                for worker, sockets in zip(found, groups, strict=True):
+                    for place, sock in zip(worker[start:stop], sockets, strict=True):
+                        place.append(undo.enter_context(sock))
+        if missing and not found[0].udp:
             raise missing
         undo.pop_all()
-    return [
-        Listening(bound, [group[worker][0] for group in groups], [group[worker][1] for group in groups])
-        for worker in range(workers)
-    ]
+    return found
 
 
-def _advice(error: OSError, endpoint: Endpoint) -> str:
-    return _ADVICE.get(error.errno or 0, f"{{}}: {error.strerror}").format(endpoint)
+def inherited(environ: MutableMapping[str, str], workers: int) -> list[Listening]:
+    """The sockets that systemd opened for this process (sd_listen_fds(3)), which every worker shares; none: an empty
+    list.
+
+    Datagram sockets are for UDP, streams for TCP, and those whose ``FileDescriptorName=`` is ``dot`` for DNS over TLS.
+    The variables that speak of them are removed. Raises :class:`~sinkhole.errors.ListenError` for any other socket.
+    """
+    pid, count, names = (environ.pop(f"LISTEN_{name}", "") for name in ("PID", "FDS", "FDNAMES"))
+    if pid != str(os.getpid()) or not count.isdecimal() or not int(count):
+        return []
+    listening = Listening([], [], [])
+    for number, name in zip_longest(range(_FIRST, _FIRST + int(count)), names.split(":")[: int(count)], fillvalue=""):
+        try:
+            sock = socket.socket(fileno=int(number))
+            usable = sock.family in (socket.AF_INET, socket.AF_INET6) and (
+                sock.type == socket.SOCK_DGRAM or bool(sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))
+            )
+        except OSError as error:
+            raise ListenError(f"socket {number} of systemd: {error.strerror}") from error
+        if not usable:
+            raise ListenError(f"socket {number} of systemd ({name}): neither UDP nor a listening TCP socket")
+        sock.set_inheritable(False)
+        (listening.udp if sock.type == socket.SOCK_DGRAM else listening.dot if name == "dot" else listening.tcp).append(
+            sock
+        )
+    return [listening] * workers
 
 
-def _bind(endpoint: Endpoint, workers: int) -> list[tuple[socket.socket, socket.socket]]:
-    """(UDP, TCP) for each worker. With port 0 both protocols get the same free port."""
+def _advice(error: OSError, endpoint: Endpoint, key: str = "listen.dns") -> str:
+    return _ADVICE.get(error.errno or 0, f"{{}}: {error.strerror}").format(endpoint, key)
+
+
+def _bind(endpoint: Endpoint, kinds: Sequence[socket.SocketKind], workers: int) -> list[list[socket.socket]]:
+    """A socket of each kind, for each worker. With port 0 all kinds get the same free port."""
     for attempt in range(_PORT_TRIES):
         with ExitStack() as undo:
             try:
                 # Without SO_REUSEPORT first: with it, the kernel would share the port with a stranger of the same user.
-                with _open(endpoint, socket.SOCK_DGRAM, False) as probe, _open(endpoint, socket.SOCK_STREAM, False):
-                    port = probe.getsockname()[1]
-                pairs = []
-                for _ in range(workers):
-                    pair = tuple(
-                        undo.enter_context(_open(Endpoint(endpoint.host, port), kind, True))
-                        for kind in (socket.SOCK_DGRAM, socket.SOCK_STREAM)
-                    )
-                    pairs.append((pair[0], pair[1]))
+                port = endpoint.port
+                with ExitStack() as probes:
+                    for kind in kinds:
+                        probe = probes.enter_context(_open(Endpoint(endpoint.host, port), kind, False))
+                        port = probe.getsockname()[1]
+                found = [
+                    [undo.enter_context(_open(Endpoint(endpoint.host, port), kind, True)) for kind in kinds]
+                    for _ in range(workers)
+                ]
             except OSError as error:
                 if endpoint.port or error.errno != errno.EADDRINUSE or attempt == _PORT_TRIES - 1:
                     raise
                 continue
             undo.pop_all()
-            return pairs
+            return found
     raise AssertionError("the last attempt returns or raises")
 
 
@@ -111,7 +158,7 @@ def _open(endpoint: Endpoint, kind: socket.SocketKind, shared: bool) -> socket.s
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         sock.bind(endpoint)
         if shared and kind == socket.SOCK_STREAM:
-            sock.listen(256)
+            sock.listen(_BACKLOG)
     except OSError:
         sock.close()
         raise

@@ -1,37 +1,51 @@
-"""One DNS process: ``python -m sinkhole.service.worker CONTROL UDP,… TCP,…`` (socket numbers).
+"""One DNS process: ``python -m sinkhole.service.worker CONTROL UDP,… TCP,… DOT,…`` (socket numbers).
 
 The supervisor writes :class:`~sinkhole.service.settings.Settings` to the control socket, a line whenever they change;
-the worker answers each with ``ready NAME`` or ``failed WHY`` and keeps what it had on failure. When the supervisor is
-gone, so is the worker. It touches no network but DNS, no database, and reads no file but the bundle.
+the worker answers each with ``ready NAME`` or ``failed WHY`` and keeps what it had on failure. To :data:`STATUS` it
+answers ``status JSON``. When the supervisor is gone, so is the worker. It touches no network but DNS, no database, and
+reads no file but the bundle.
 """
 
 from __future__ import annotations
 
 import asyncio
 import gc
+import json
 import logging
 import resource
 import signal
 import socket
+import ssl
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from sinkhole import bundle
 from sinkhole.errors import SinkholeError
 from sinkhole.policy.policy import Policy
-from sinkhole.resolver.answer import blocking
+from sinkhole.resolver.access import Access
+from sinkhole.resolver.answer import NOT_READY, blocking, ede
 from sinkhole.resolver.cache import Cache
 from sinkhole.resolver.counters import Counters
 from sinkhole.resolver.engine import Engine
-from sinkhole.resolver.listener import Close, serve_tcp, serve_udp
+from sinkhole.resolver.listener import Connections, serve_tcp, serve_udp
+from sinkhole.resolver.listener.tls import context, hush
 from sinkhole.resolver.lookup import Lookup
-from sinkhole.resolver.upstream import Forwarder, Server
-from sinkhole.service.settings import Settings, parse
+from sinkhole.resolver.upstream import BUDGET, Server, Upstreams
+from sinkhole.resolver.upstream.crowd import Limits
+from sinkhole.resolver.zones import Zones
+from sinkhole.service.settings import MAX_LINE, Settings, parse
+from sinkhole.service.startup import CLOSED, NOTICES, OPEN, Waiting
 
+#: What the supervisor writes to hear how the worker is.
+STATUS = b"status\n"
 #: How long queries under way may still take when the worker is told to stop, in seconds.
 DRAIN = 4.0
+#: How long queries that came before that may still be read.
+BACKLOG = 0.2
 #: The longest time between two looks at the wall clock, in seconds; it may be set while we wait.
 _LOOK = 30.0
 
@@ -39,73 +53,176 @@ _LOOK = 30.0
 class Worker:
     """The engine of this process, and the instant at which its policy changes."""
 
-    def __init__(self, udp: Sequence[socket.socket], tcp: Sequence[socket.socket]) -> None:
+    def __init__(
+        self, udp: Sequence[socket.socket], tcp: Sequence[socket.socket], dot: Sequence[socket.socket] = ()
+    ) -> None:
         self._udp = udp
         self._tcp = tcp
+        self._dot = dot
+        self._tls: ssl.SSLContext | None = None
         self._engine: Engine | None = None
         self._settings: Settings | None = None
-        self._upstreams: Forwarder | None = None
+        self._upstreams: Upstreams | None = None
         self._counters = Counters()
+        self._zones: Zones | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._closing: list[Close] = []
+        self._due: datetime | None = None
+        self._change: asyncio.Task[None] | None = None  # so that it is not forgotten while it runs
+        self._closing: list[Callable[[], None]] = []
 
     async def apply(self, settings: Settings) -> str:
-        """Take over new settings; returns the name of the bundle. Raises before anything has changed."""
-        loaded = bundle.load(Path(settings.bundle))
-        policy = Policy(loaded, datetime.now(UTC))
-        answers = blocking(settings.mode, settings.ttl)
-        if self._engine is None:
-            self._engine = Engine(policy, self._lookup(settings), answers)
-            gc.collect()
+        """Take over new settings; returns the name of the bundle. Raises before anything has changed.
+
+        A bundle is read and checked in a thread, because that may take longer than a query may wait. Meanwhile nothing
+        looks for cycles, which would stop all threads, and never among what a bundle consists of.
+        """
+        gc.disable()
+        try:
+            policy = await asyncio.to_thread(_policy, settings)
             gc.freeze()
-            self._closing = [serve_udp(sock, self._engine.handle) for sock in self._udp]
-            self._closing += [await serve_tcp(sock, self._engine.handle) for sock in self._tcp]
+        finally:
+            gc.enable()
+        answers = blocking(settings.mode, settings.ttl)
+        if settings.tls:
+            self._tls = context(*map(Path, settings.tls))
+        former = self._settings
+        zones = self._zones
+        if zones is None or former is None or former.local != settings.local:
+            zones = self._zones = Zones(settings.local)
+        zones.tell(Path(settings.bundle).name)
+        lookup = self._lookup(settings)
+        if self._engine is None:
+            assert lookup
+            self._engine = Engine(policy, lookup, answers, access=Access(settings.access), zones=zones)
+            self._serve(self._engine, settings)
         else:
-            if self._settings and self._settings.outside != settings.outside:
-                self._engine.lookup = self._lookup(settings)
+            if settings.access != self._engine.access.rules:
+                self._engine.access = Access(settings.access)
+            if lookup:
+                self._engine.lookup = lookup
             self._engine.blocking = answers
+            self._engine.zones = zones
             self._engine.policy = policy
+        notice = NOTICES.get(settings.state)
+        self._engine.notice = ede(NOT_READY, notice) if notice else b""
         self._settings = settings
         self._watch(policy)
-        return loaded.name
+        return Path(settings.bundle).name
 
-    def _lookup(self, settings: Settings) -> Lookup:
-        """Upstreams and an empty cache."""
-        self._upstreams = upstreams = Forwarder([Server(*server) for server in settings.servers], settings.timeout)
-        return Lookup(lambda name: upstreams, Cache(settings.cache, settings.stale), settings.handling, self._counters)
+    def _lookup(self, settings: Settings) -> Lookup | None:
+        """What looks names up, with an empty cache; None when the former can stay."""
+        former = self._settings
+        if former and former.lookup == settings.lookup:
+            return None
+        if self._upstreams is None or former is None or former.upstream != settings.upstream:
+            upstreams = _upstreams(settings)
+            if self._upstreams:  # what is under way to the former ones is still answered
+                asyncio.get_running_loop().call_later(BUDGET + 1, self._upstreams.close)
+            self._upstreams = upstreams
+        cache = Cache(settings.cache, settings.stale)
+        return Lookup(self._upstreams.route, cache, settings.handling, self._counters)
 
-    def _watch(self, policy: Policy) -> None:
+    def status(self) -> dict[str, Any]:
+        """How this process is, ready for JSON."""
+        engine, settings = self._engine, self._settings
+        if not engine or not settings:
+            return {}
+        return {
+            "bundle": Path(settings.bundle).name,
+            "state": settings.state,
+            "policy-changes-at": self._due and self._due.isoformat(),
+            "counters": {
+                **asdict(engine.counters),
+                "waiting": self._upstreams.waiting if self._upstreams else 0,
+                "remembered": len(engine.lookup.cache),
+            },
+        }
+
+    def _serve(self, engine: Engine, settings: Settings) -> None:
+        handle, connections, hears = engine.handle, Connections(settings.limits), engine.hears
+        self._closing = [serve_udp(sock, handle) for sock in self._udp]
+        self._closing += [serve_tcp(sock, handle, connections, hears) for sock in self._tcp]
+        self._closing += [serve_tcp(sock, handle, connections, hears, self._current_tls) for sock in self._dot]
+
+    def _current_tls(self) -> ssl.SSLContext:
+        assert self._tls
+        return self._tls
+
+    def _watch(self, policy: Policy | Waiting) -> None:
         """Look again when the policy changes by itself, and at times in between whether the clock was set."""
         if self._timer:
             self._timer.cancel()
-        due = policy.changes_at()
+        self._due = due = policy.changes_at() if isinstance(policy, Policy) else None
+        if not isinstance(policy, Policy):
+            return
         wait = _LOOK if due is None else min(_LOOK, max((due - datetime.now(UTC)).total_seconds(), 0))
         self._timer = asyncio.get_running_loop().call_later(wait, self._look, policy, due)
 
     def _look(self, policy: Policy, due: datetime | None) -> None:
         now = datetime.now(UTC)
         if (due and now >= due) or now < policy.at:
-            policy = Policy(policy.bundle, now)
-            assert self._engine
-            self._engine.policy = policy
-        self._watch(policy)
+            self._change = asyncio.get_running_loop().create_task(self._turn(policy, now))
+        else:
+            self._watch(policy)
+
+    async def _turn(self, policy: Policy, now: datetime) -> None:
+        """Put the policy of another instant in force, unless a new one came first."""
+        turned = await asyncio.to_thread(Policy, policy.bundle, now)
+        if self._engine and self._engine.policy is policy:
+            self._engine.policy = turned
+            self._watch(turned)
 
     async def stop(self) -> None:
         """Take no more queries, answer those under way, and close."""
         loop = asyncio.get_running_loop()
         end = loop.time() + DRAIN
+        while any(map(_pending, self._udp)) and loop.time() < end - DRAIN + BACKLOG:
+            await asyncio.sleep(0)  # what came before the order to stop waits in the socket
         for sock in self._udp:
             loop.remove_reader(sock.fileno())
         while self._upstreams and self._upstreams.waiting and loop.time() < end:
             await asyncio.sleep(0.02)
         for close in self._closing:
             close()
+        if self._upstreams:
+            self._upstreams.close()
 
 
-async def run(control: socket.socket, udp: Sequence[socket.socket], tcp: Sequence[socket.socket]) -> None:
+def _upstreams(settings: Settings) -> Upstreams:
+    """One asker may cost six sockets at a time, when nobody answers; and clients need some too."""
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return Upstreams(
+        [Server(*server) for server in settings.servers],
+        strategy=settings.strategy,
+        timeout=settings.timeout,
+        conditional={domain: [Server(*server) for server in servers] for domain, servers in settings.conditional},
+        bootstrap=[Server(*server) for server in settings.bootstrap],
+        ca=settings.ca,
+        token=settings.token,
+        limits=Limits(total=min(Limits().total, files // 8)),
+    )
+
+
+def _policy(settings: Settings) -> Policy | Waiting:
+    """What decides under these settings."""
+    if settings.state in (CLOSED, OPEN):
+        return Waiting(settings.state)
+    return Policy(bundle.load(Path(settings.bundle)), datetime.now(UTC))
+
+
+def _pending(sock: socket.socket) -> bool:
+    """Whether a datagram waits in a socket."""
+    try:
+        sock.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+    except OSError:
+        return False
+    return True
+
+
+async def run(control: socket.socket, *listening: Sequence[socket.socket]) -> None:
     """Serve until told to stop, or until the supervisor is gone."""
-    worker = Worker(udp, tcp)
-    reader, writer = await asyncio.open_unix_connection(sock=control)
+    worker = Worker(*listening)
+    reader, writer = await asyncio.open_unix_connection(sock=control, limit=MAX_LINE)
     stopping = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopping.set)
     following = asyncio.create_task(_follow(worker, reader, writer))
@@ -117,6 +234,9 @@ async def run(control: socket.socket, udp: Sequence[socket.socket], tcp: Sequenc
 
 async def _follow(worker: Worker, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     while line := await reader.readline():
+        if line == STATUS:
+            writer.write(f"status {json.dumps(worker.status())}\n".encode())
+            continue
         try:
             writer.write(f"ready {await worker.apply(parse(line))}\n".encode())
         except SinkholeError as error:
@@ -125,11 +245,13 @@ async def _follow(worker: Worker, reader: asyncio.StreamReader, writer: asyncio.
 
 def main(arguments: Sequence[str]) -> None:
     logging.basicConfig(format="sinkhole: worker: %(message)s", level=logging.INFO)
+    sys.unraisablehook = hush
     _raise_file_limit()
+    sys.setswitchinterval(0.0005)  # seconds that queries wait for the thread that reads a bundle
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupt from the terminal is the supervisor's to pass on
     control, *listening = arguments
-    udp, tcp = (list(map(_socket, filter(None, numbers.split(",")))) for numbers in listening)
-    asyncio.run(run(_socket(control), udp, tcp))
+    sockets = (list(map(_socket, filter(None, numbers.split(",")))) for numbers in listening)
+    asyncio.run(run(_socket(control), *sockets))
 
 
 def _raise_file_limit() -> None:

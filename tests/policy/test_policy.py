@@ -9,7 +9,8 @@ import pytest
 from dnslib import QTYPE
 
 from sinkhole.names import key
-from sinkhole.policy.policy import MAX_TEXT, Policy
+from sinkhole.policy.policy import Policy
+from sinkhole.policy.structured import MAX_TEXT
 from sinkhole.policy.verdict import FORWARD, Action, Verdict
 from tests.bundles import opened
 
@@ -186,6 +187,10 @@ def test_a_verdict_names_what_decided_and_fits_an_answer(tmp_path: Path) -> None
         "deepseek",
         15,
         "kr-mofa-2025-02-05: Access is restricted.",
+        structured=(
+            '{"s":5,"j":"kr-mofa-2025-02-05: Access is restricted.","o":"Ministry of Foreign Affairs","l":"en"}',
+            '{"s":5}',
+        ),
     )
     bundle.policy["directives"]["kr-mofa-2025-02-05"]["message"]["en"] = "제한" * 200
     assert len(decide(Policy(bundle, AT), "deepseek.com").text.encode()) <= MAX_TEXT

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -11,12 +12,14 @@ from typing import NamedTuple
 
 from sinkhole.names import key as name_key
 from sinkhole.policy.verdict import FORWARD, Action, Verdict
+from sinkhole.resolver.access import ANYONE, Access, Rules
 from sinkhole.resolver.answer import blocking
 from sinkhole.resolver.cache import Cache
-from sinkhole.resolver.engine import Engine, Policy
-from sinkhole.resolver.listener import DEFAULT_LIMITS, Limits, serve_tcp, serve_udp
+from sinkhole.resolver.engine import Engine, Handle, Policy
+from sinkhole.resolver.listener import DEFAULT_LIMITS, Connections, Limits, serve_tcp, serve_udp
 from sinkhole.resolver.lookup import Lookup
 from sinkhole.resolver.upstream import Forwarder, Server
+from sinkhole.resolver.zones import Zones
 
 BLOCK = Verdict(Action.BLOCK, "xx-2025-01-01", "ai", 16, "restricted by order xx-2025-01-01")
 
@@ -68,8 +71,15 @@ def serving(
     limit: int = 1000,
     limits: Limits = DEFAULT_LIMITS,
     host: str = "127.0.0.1",
+    access: Rules = ANYONE,
+    tls: Callable[[], ssl.SSLContext] | None = None,
+    handle: Handle | None = None,
+    zones: Zones | None = None,
 ) -> Iterator[Running]:
-    """Run a resolver in a thread. A complaint of its loop (an exception that nobody caught) fails the test."""
+    """Run a resolver in a thread, with ``tls`` over TLS in place of TCP, where ``handle`` may stand in for the engine.
+
+    A complaint of its loop (an exception that nobody caught) fails the test.
+    """
     started: list[Running] = []
     complaints: list[dict[str, object]] = []
     ready, stop = threading.Event(), threading.Event()
@@ -79,8 +89,13 @@ def serving(
         loop.set_exception_handler(lambda _, context: complaints.append(context))
         tcp, udp = _sockets(host)
         upstreams = Forwarder(servers, timeout, limit)
-        engine = Engine(policy, Lookup(lambda name: upstreams, Cache()), blocking(mode))
-        closers = [serve_udp(udp, engine.handle), await serve_tcp(tcp, engine.handle, limits), upstreams.close]
+        lookup = Lookup(upstreams.route, Cache())
+        engine = Engine(policy, lookup, blocking(mode), access=Access(access), zones=zones)
+        closers = [
+            serve_udp(udp, engine.handle),
+            serve_tcp(tcp, handle or engine.handle, Connections(limits), engine.hears, tls),
+            upstreams.close,
+        ]
         started.append(Running(engine, udp.getsockname()[1], loop, upstreams))
         ready.set()
         await loop.run_in_executor(None, stop.wait)
@@ -101,8 +116,9 @@ def serving(
 
 def _sockets(host: str) -> tuple[socket.socket, socket.socket]:
     """A TCP and a UDP socket on one free port."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     while True:
-        tcp, udp = socket.socket(), socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        tcp, udp = socket.socket(family), socket.socket(family, socket.SOCK_DGRAM)
         tcp.bind((host, 0))
         try:
             udp.bind((host, tcp.getsockname()[1]))

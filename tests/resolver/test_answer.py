@@ -1,18 +1,27 @@
 from __future__ import annotations
 
+import json
 import struct
+import subprocess
+from collections.abc import Callable
+from typing import Any
 
 import dns.edns
 import dns.flags
 import dns.message
+import dns.name
 import dns.rcode
 import pytest
 from dnslib import QTYPE, DNSRecord
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sinkhole.names import to_wire
+from sinkhole.policy.structured import structured
 from sinkhole.policy.verdict import Action, Verdict
-from sinkhole.resolver.answer import Blocking, blocked, blocking, ede, failure, minimal_any, pack
+from sinkhole.resolver.answer import MODES, Blocking, blocked, blocking, ede, failure, minimal_any, pack
 from sinkhole.resolver.message import Query, Response, read_query, read_response
+from tests.resolver.serving import serving
 
 VERDICT = Verdict(Action.BLOCK, "xx-2025-01-01", "ai", 16, "by order xx-2025-01-01, Gemäß §1")
 TEXT = "EDE 16 (Censored): by order xx-2025-01-01, Gemäß §1"
@@ -201,3 +210,142 @@ def test_a_relayed_answer_is_the_upstreams_but_for_id_case_opt_and_age() -> None
 def test_null_addresses_are_no_forgery() -> None:
     assert not blocking("null-ip").forged
     assert blocking(["192.0.2.1"]) == Blocking(0, (b"\xc0\0\2\1",), (), 60, forged=True)
+
+
+STRUCTURED = VERDICT._replace(
+    ede=15, structured=structured(15, VERDICT.text, 5, contact="help@example.org", organisation="Office for §1")
+)
+#: Both ways of asking for structured errors: the option of its own, whatever it holds, and the empty EDE 0.
+SDE = dns.edns.OptionType.make(26)
+WISHES: list[dns.edns.Option] = [
+    dns.edns.GenericOption(SDE, b""),
+    dns.edns.GenericOption(SDE, b"data"),
+    dns.edns.EDEOption(dns.edns.EDECode.OTHER),
+]
+
+
+def wishing(*options: dns.edns.Option, name: str = "example.com", payload: int = 1232) -> Query:
+    message = dns.message.make_query(name, "A", use_edns=0, payload=payload, options=list(options))
+    query = read_query(message.to_wire())
+    assert query
+    return query
+
+
+def extra_text(wire: bytes) -> list[tuple[int, str]]:
+    options = dns.message.from_wire(wire).options
+    return [(option.code, option.text or "") for option in options if isinstance(option, dns.edns.EDEOption)]
+
+
+@pytest.mark.parametrize("wish", WISHES, ids=["SDE", "SDE with data", "EDE 0"])
+def test_who_asks_for_structured_errors_gets_them_and_never_forged(wish: dns.edns.Option) -> None:
+    """draft-ietf-dnsop-structured-dns-error-25, 5.2."""
+    query = wishing(dns.edns.CookieOption(b"12345678", b""), wish)
+    wire = pack(query, blocked(query.qtype, STRUCTURED, blocking(["192.0.2.1"]), query.structured))
+    ((code, text),) = extra_text(wire)
+    assert code == 15
+    assert json.loads(text) == {
+        "c": ["mailto:help@example.org"],
+        "j": "by order xx-2025-01-01, Gemäß §1",
+        "s": 5,
+        "o": "Office for §1",
+        "l": "en",
+    }
+    assert " " not in text.replace(VERDICT.text, "").replace("Office for §1", "")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        [],
+        [dns.edns.CookieOption(b"12345678", b"")],
+        [dns.edns.EDEOption(dns.edns.EDECode.BLOCKED)],
+        [dns.edns.EDEOption(dns.edns.EDECode.OTHER, "text")],
+    ],
+)
+def test_who_does_not_ask_for_them_gets_text(options: list[dns.edns.Option]) -> None:
+    query = wishing(*options)
+    wire = pack(query, blocked(query.qtype, STRUCTURED, blocking(["192.0.2.1"]), query.structured))
+    assert extra_text(wire) == [(15, VERDICT.text), (4, "")]
+
+
+def test_what_does_not_fit_loses_its_texts_then_all_then_the_option() -> None:
+    """draft-ietf-dnsop-structured-dns-error-25, 5.2: "j" and "o" go first; no answer is truncated for it."""
+    seen = []
+    how = blocking([f"192.0.2.{number}" for number in range(1, 15)])
+    for length in range(3, 250):
+        query = wishing(WISHES[0], name=("a" * 49 + ".") * (length // 50) + "a" * (length % 50), payload=512)
+        wire = pack(query, blocked(query.qtype, STRUCTURED, how, query.structured))
+        message = dns.message.from_wire(wire)
+        assert not message.flags & dns.flags.TC
+        assert len(message.answer[0]) == 14
+        assert len(wire) <= 512
+        found = [sorted(json.loads(text)) if text else [] for _, text in extra_text(wire)]
+        seen.append(found[0] if found else None)
+    steps = [keys for keys, before in zip(seen, [0, *seen], strict=False) if keys != before]
+    assert steps == [["c", "j", "l", "o", "s"], ["c", "s"], []]
+    whole = pack(query, blocked(1, STRUCTURED, how, True), tcp=True)
+    assert extra_text(whole) == [(15, STRUCTURED.structured[0])]
+
+
+LABEL = st.binary(min_size=1, max_size=63)
+NAMES = st.lists(LABEL, max_size=8).filter(lambda labels: sum(map(len, labels)) + len(labels) < 255)
+
+
+@given(
+    NAMES,
+    st.sampled_from([1, 2, 5, 15, 16, 28, 64, 65, 99, 255, 65_280]),
+    st.sampled_from([*MODES, ("192.0.2.1", "192.0.2.2", "2001:db8::1")]),
+    st.sampled_from([None, 0, 512, 700, 1232, 4096]),
+    st.booleans(),
+    st.booleans(),
+    st.booleans(),
+)
+def test_every_answer_reads_and_rebuilds_as_the_same_message(
+    labels: list[bytes], qtype: int, mode: Any, size: int | None, do: bool, wish: bool, tcp: bool
+) -> None:
+    """Any name, in any case and of any octets: what dnspython reads, it writes and reads again as the same."""
+    rdtype = dns.rdatatype.RdataType.make(qtype)
+    question = dns.message.make_query(dns.name.Name([*labels, b""]), rdtype, id=4711)
+    if size is not None:
+        question.use_edns(0, do and dns.flags.DO, size, options=WISHES[:wish])
+    query = read_query(question.to_wire())
+    assert query
+    assert not query.rcode
+    response = blocked(qtype, STRUCTURED, blocking(mode), query.structured) if qtype != 255 else minimal_any()
+    wire = pack(query, response, tcp=tcp)
+    message = dns.message.from_wire(wire)
+    assert (message.id, message.question) == (4711, question.question)
+    assert message.question[0].name.labels == (*labels, b"")
+    assert len(wire) <= (65_535 if tcp else max(min(size, 1232), 512) if size is not None else 512)
+    assert not message.flags & (dns.flags.TC | dns.flags.AD | dns.flags.AA)
+    assert (message.edns, bool(message.ednsflags & dns.flags.DO)) == ((-1, False) if size is None else (0, do))
+    again = dns.message.from_wire(message.to_wire(max_size=65_535))
+    assert again == message
+    assert [option.to_wire() for option in again.options] == [option.to_wire() for option in message.options]
+    if all(label.isalnum() and label.isascii() for label in labels) and labels:
+        told(wire)
+
+
+@pytest.mark.parametrize(
+    ("mode", "said"),
+    [
+        ("null-ip", "status: NOERROR"),
+        ("nodata", "status: NOERROR"),
+        ("nxdomain", "status: NXDOMAIN"),
+        ("refused", "status: REFUSED"),
+        (["192.0.2.1"], "status: NOERROR"),
+    ],
+)
+@pytest.mark.parametrize("rtype", ["HTTPS", "SVCB"])
+def test_dig_gets_no_hint_around_a_block(
+    mode: str | list[str], said: str, rtype: str, peer: Callable[[str], str]
+) -> None:
+    """A service record would name other addresses of a blocked site (RFC 9460)."""
+    with serving(mode=mode) as running:
+        command = [peer("dig"), "@127.0.0.1", "-p", str(running.port), "+tries=1", "+ednsopt=26", rtype, "blocked.test"]
+        found = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout
+    assert said in found
+    assert "ANSWER: 0" in found
+    assert f"AUTHORITY: {int(mode != 'refused')}" in found
+    assert "EDE: 16 (Censored): (restricted by order xx-2025-01-01)" in found
+    assert "WARNING" not in found

@@ -14,12 +14,14 @@ import dns.rcode
 import pytest
 
 from sinkhole.policy.verdict import FORWARD, Action, Verdict
-from sinkhole.resolver.answer import blocking
+from sinkhole.resolver.access import PRIVATE, Access, Rules
+from sinkhole.resolver.answer import blocking, pack
 from sinkhole.resolver.cache import Cache
-from sinkhole.resolver.engine import MAX_PREPARED, Engine, Policy
+from sinkhole.resolver.engine import MAX_LINES, MAX_PREPARED, Engine, Policy, Private
 from sinkhole.resolver.lookup import Lookup
 from sinkhole.resolver.message import Query, Response
 from sinkhole.resolver.upstream import Done, Forwarder
+from sinkhole.resolver.zones import Local, Zones
 from tests.resolver.serving import BLOCK, BLOCKED, Trees
 
 PEER = ("192.0.2.7", 4242)
@@ -94,6 +96,40 @@ def test_only_blocks_are_blocked(action: Action) -> None:
     assert len(told.asked) == 1
 
 
+def test_warnings_and_observations_resolve_and_are_counted_and_logged(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    watched = {
+        "warn.test": Verdict(Action.WARN, "xx-2025-01-01", "ai", text="from 1 May: order xx-2025-01-01"),
+        "observe.test": Verdict(Action.OBSERVE, None, "ads"),
+    }
+    target, told = engine(Trees(watched))
+    warned, observed = (answer(target, wire(f"a\nb.{name}", edns=0)) for name in watched)
+    assert [message.answer[0][0].to_text() for message in (warned, observed)] == ["192.0.2.1"] * 2
+    assert [option.to_text() for option in warned.options] == [
+        "EDE 0 (Other): from 1 May: order xx-2025-01-01",
+        "EDE 15 (Blocked): x",
+    ]
+    assert [option.to_text() for option in observed.options] == ["EDE 15 (Blocked): x"]
+    assert (target.counters.warned, target.counters.observed, target.counters.blocked) == (1, 1, 0)
+    assert len(told.asked) == 2
+    assert [record.getMessage() for record in caplog.records] == [
+        r"warn: 192.0.2.7 asked for a\010b.warn.test type 1 (directive xx-2025-01-01)",
+        r"observe: 192.0.2.7 asked for a\010b.observe.test type 1 (list ads)",
+    ]
+
+
+def test_a_flood_of_watched_names_is_counted_and_not_logged(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    clock = Clock()
+    target, _ = engine(Trees({"observe.test": Verdict(Action.OBSERVE, None, "ads")}), clock=clock)
+    for _ in range(1000):
+        answer(target, wire("observe.test"))
+    assert (target.counters.observed, len(caplog.records)) == (1000, MAX_LINES)
+    clock.now += 1
+    answer(target, wire("observe.test"))
+    assert len(caplog.records) == MAX_LINES + 1
+
+
 @pytest.mark.parametrize("edns", [-1, 0])
 @pytest.mark.parametrize("flags", [0, dns.flags.CD, dns.flags.AD])
 def test_a_prepared_answer_is_the_one_that_was_built(edns: int, flags: int) -> None:
@@ -121,6 +157,19 @@ def test_item_10_a_prepared_answer_is_only_for_the_same_octets() -> None:
     assert not answer(target, wire("blocked.test", "AAAA")).answer[0][0].to_text().startswith("0")
     assert handle(target, wire("blocked.test") + b"trailing") == handle(target, wire("blocked.test"))
     assert len(target._prepared) == 3
+
+
+def test_structured_errors_go_to_those_who_ask_and_never_to_the_next() -> None:
+    """The same name with and without the wish, in either order: what was prepared for one is not for the other."""
+    verdict = BLOCK._replace(structured=('{"c":["mailto:help@example.org"]}',))
+    target, _ = engine(Trees({"blocked.test": verdict}))
+    wish = dns.edns.GenericOption(dns.edns.OptionType.make(26), b"")
+    plain, wishing = wire("blocked.test", edns=0), wire("blocked.test", edns=0, options=[wish])
+    for packet, text in ((plain, BLOCK.text), (wishing, verdict.structured[0])) * 2:
+        (option,) = answer(target, packet).options
+        assert isinstance(option, dns.edns.EDEOption)
+        assert (option.code, option.text) == (16, text)
+    assert len(target._prepared) == 1
 
 
 def test_types_are_not_lowered_with_names() -> None:
@@ -311,6 +360,9 @@ def seeds() -> Iterator[bytes]:
             yield wire(name, "A", edns=edns)
     yield wire(edns=0, options=[dns.edns.ECSOption("192.0.2.0", 24), dns.edns.EDEOption(dns.edns.EDECode.BLOCKED, "x")])
     yield wire(qtype="ANY")
+    for name in ("printer.test", "a.x.test", "1.10.in-addr.arpa", "localhost"):
+        yield wire(name, "A", edns=0, options=[dns.edns.GenericOption(dns.edns.OptionType.make(26), b"")])
+    yield dns.message.make_query("version.bind", "TXT", "CH").to_wire()
     yield struct.pack("!6H", 1, 0x0100, 1, 0, 0, 2) + b"\xc2\x8c" * 331
 
 
@@ -319,6 +371,9 @@ def test_mutated_packets() -> None:
     rng = random.Random(3)
     originals = list(seeds())
     target, _ = engine()
+    records = (("printer.test", ("A 192.0.2.1", "HTTPS 1 . alpn=h2")), ("*.x.test", ("CNAME www.example.com",)))
+    target.zones = Zones(Local(records, ("test",), version="v"))
+    target.zones.tell("bundle")
     for _ in range(20_000):
         packet = bytearray(rng.choice(originals))
         for _ in range(rng.randint(0, 5)):
@@ -360,3 +415,177 @@ def test_a_real_forwarder_without_servers_says_so() -> None:
     reply = asyncio.run(main())
     assert reply
     assert dns.message.from_wire(reply).rcode() == dns.rcode.SERVFAIL
+
+
+def of(target: Engine, packet: bytes, client: str = PEER[0], tcp: bool = False) -> dns.message.Message | None:
+    """The answer to a client's query."""
+    replies: list[bytes] = []
+    target.handle(packet, (client, 4242), lambda reply, peer: replies.append(reply), tcp)
+    return dns.message.from_wire(replies[0]) if replies else None
+
+
+@pytest.mark.parametrize("tcp", [False, True])
+@pytest.mark.parametrize("name", ["blocked.test", "example.com"])
+def test_who_may_not_ask_is_told_so_and_nothing_is_asked_for_him(name: str, tcp: bool) -> None:
+    """REFUSED with EDE 18 (RFC 8914 4.19), also for what is prepared or in the cache for others."""
+    target, told = engine()
+    target.access = Access(Rules(allow=PRIVATE))
+    for _ in range(2):
+        assert of(target, wire(name, edns=0), "10.0.0.1", tcp)
+        message = of(target, wire(name, edns=0), "198.51.100.1", tcp)
+        assert message
+        assert message.rcode() == dns.rcode.REFUSED
+        assert not message.answer
+        assert [(option.otype, option.to_text()) for option in message.options] == [(15, "EDE 18 (Prohibited)")]
+    assert target.counters.denied == 2
+    assert len(told.asked) == (name == "example.com")
+
+
+def test_who_may_not_ask_hears_nothing_where_so_configured() -> None:
+    """Not even what is wrong with his packet."""
+    target, told = engine()
+    target.access = Access(Rules(allow=PRIVATE, silent=True))
+    for packet in (wire("blocked.test"), wire(), wire()[:14], wire(flags=0x1000)):
+        assert of(target, packet, "198.51.100.1") is None
+    assert not target.hears("198.51.100.1")
+    assert target.hears("10.0.0.1")
+    assert not told.asked
+    assert target.counters.dropped == 4
+
+
+@pytest.mark.parametrize("client", ["224.0.0.251", "255.255.255.255", "0.0.0.0", "ff02::fb", "::"])
+def test_item_13_an_address_that_no_client_has_is_not_answered(client: str) -> None:
+    """Multicast, broadcast, none: whoever may ask."""
+    target, told = engine()
+    assert of(target, wire("blocked.test"), client) is None
+    assert of(target, wire(), client) is None
+    assert not told.asked
+
+
+def test_other_rules_hold_at_once_for_addresses_that_are_known() -> None:
+    target, _ = engine()
+    assert of(target, wire("blocked.test"), "198.51.100.1")
+    target.access = Access(Rules(allow=PRIVATE, silent=True))
+    assert of(target, wire("blocked.test"), "198.51.100.1") is None
+    target.policy = Trees({})
+    assert of(target, wire("blocked.test"), "198.51.100.1") is None
+    target.access = Access()
+    assert of(target, wire("blocked.test"), "198.51.100.1")
+
+
+def test_addresses_are_remembered_up_to_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forged sources, each seen once."""
+    monkeypatch.setattr("sinkhole.resolver.engine.MAX_ASKERS", 50)
+    target, _ = engine()
+    for number in range(500):
+        assert of(target, wire("blocked.test"), f"10.0.{number // 250}.{number % 250}")
+        assert len(target._askers) <= 50
+
+
+def test_queries_over_the_limit_get_no_octet() -> None:
+    """Prepared answers and what is malformed or not allowed count too; TCP does not, nor do other networks."""
+    clock = Clock()
+    target, _ = engine()
+    target.access = Access(Rules(allow=("192.0.2.0/24", "10.0.0.0/8"), rate=20), clock)
+    packets = [wire("blocked.test"), wire(), wire()[:13], wire(qtype="ANY")]
+    for client in ("192.0.2.1", "198.51.100.1"):
+        assert sum(of(target, packets[number % 4], client) is not None for number in range(100)) == 20
+    assert target.counters.limited == 160
+    assert of(target, wire(), "10.1.2.3")
+    assert all(of(target, wire(), "192.0.2.1", tcp=True) for _ in range(100))
+    clock.now += 1
+    assert sum(of(target, packets[0], "192.0.2.9") is not None for _ in range(100)) == 20
+
+
+def test_one_in_so_many_over_the_limit_is_sent_to_tcp() -> None:
+    """No larger than the query, and nothing that would not be answered anyway."""
+    target, told = engine()
+    target.access = Access(Rules(rate=1, truncate=3), Clock())
+    assert of(target, wire())
+    asked = len(told.asked)
+    for edns in (-1, 0):
+        packet = wire("www.blocked.test", edns=edns)
+        replies = [handle(target, packet) for _ in range(30)]
+        assert [bool(reply) for reply in replies] == [False, False, True] * 10
+        for reply in filter(None, replies):
+            message = dns.message.from_wire(reply)
+            assert (message.flags & dns.flags.TC, message.answer, message.edns) == (dns.flags.TC, [], edns)
+            assert len(reply) <= len(packet)
+    assert not any(handle(target, wire()[:2] + b"\x81" + wire()[3:]) for _ in range(30))
+    assert len(told.asked) == asked
+
+
+def subnet(client: str, bits: int = 32) -> dns.edns.ECSOption:
+    return dns.edns.ECSOption(client, bits)
+
+
+class Blocks(Trees):
+    """Blocks ``blocked.test`` for one client only, and remembers who was asked about."""
+
+    def __init__(self, client: str) -> None:
+        super().__init__({"blocked.test": BLOCK})
+        self.client = client
+
+    def profile(self, client: str) -> int:
+        return int(client == self.client)
+
+    def decide(self, profile: int, key: bytes, qtype: int) -> Verdict:
+        return super().decide(profile, key, qtype) if profile else FORWARD
+
+
+def test_item_10_nobody_is_believed_about_his_client() -> None:
+    """An ECS option from just anybody: no other policy, and it goes no further; neither does any other option."""
+    target, told = engine(Blocks("10.0.0.9"))
+    target.access = Access(Rules(allow=("192.0.2.0/24",)))
+    for client in ("10.0.0.9", "198.51.100.1"):
+        message = of(target, wire("blocked.test", edns=0, options=[subnet(client)]), "192.0.2.7")
+        assert message
+        assert message.answer[0][0].to_text() == "192.0.2.1"
+        assert not any(option.otype == dns.edns.OptionType.ECS for option in message.options)
+    assert all(query.key == told.asked[0].key for query in told.asked)
+
+
+def test_a_listed_proxy_is_believed_about_its_client() -> None:
+    target, _ = engine(Blocks("10.0.0.9"))
+    target.access = Access(Rules(allow=("10.0.0.0/8",), rate=5, proxies=("192.0.2.53/32",)), Clock())
+
+    def asked(*options: dns.edns.Option, name: str = "blocked.test", edns: int = 0) -> str:
+        message = of(target, wire(name, edns=edns, options=options), "192.0.2.53")
+        assert message
+        assert not any(option.otype == dns.edns.OptionType.ECS for option in message.options)
+        return message.answer[0][0].to_text() if message.answer else dns.rcode.to_text(message.rcode())
+
+    for _ in range(10):
+        assert asked(subnet("10.0.0.9")) == "0.0.0.0"
+        assert asked(subnet("10.0.0.8")) == "192.0.2.1"
+        assert asked(subnet("198.51.100.1")) == "REFUSED"
+        assert asked(subnet("192.0.2.53")) == "192.0.2.1"
+        assert asked() == asked(edns=-1) == asked(subnet("10.0.0.9", 0)) == "192.0.2.1"
+    assert of(target, wire("blocked.test", edns=0, options=[subnet("224.0.0.1")]), "192.0.2.53") is None
+
+
+@pytest.mark.parametrize(("length", "padded"), [(0, 468), (100, 468)])
+def test_padding_is_answered_with_padding_only_where_it_hides_something(length: int, padded: int) -> None:
+    """RFC 8467 4.1 over TLS; elsewhere an answer would only grow (RFC 7830 6)."""
+    target, _ = engine()
+    option = dns.edns.GenericOption(dns.edns.OptionType.PADDING, bytes(length))
+    packets = [wire(name, edns=0, options=[option]) for name in ("blocked.test", "example.com", "version.test")]
+    packets.append(wire("x.test", "TYPE251", edns=0, options=[option]))  # refused
+    for packet in packets:
+        sizes = {}
+        for peer in (PEER, Private(*PEER, "dns.example.test")):
+            replies: list[bytes] = []
+            target.handle(packet, peer, lambda reply, _, replies=replies: replies.append(reply), True)  # type: ignore[misc]
+            sizes[type(peer)] = len(replies[0])
+            dns.message.from_wire(replies[0])
+        assert sizes[Private] == padded
+        assert sizes[tuple] < 200
+
+
+@pytest.mark.parametrize(("size", "padded"), [(464, 468), (465, 936), (65_516, 65_520), (65_517, 65_517)])
+def test_padding_stays_below_the_largest_message(size: int, padded: int) -> None:
+    """Sizes without the four octets of the option's own head; 65,520 is the last multiple."""
+    query = Query(1, 0, 0, b"\1x\0\0\x10\0\1", b"\1x\0", 16, 4096, padded=True)
+    data = size - 12 - len(query.question) - 11 - 12
+    record = b"\xc0\x0c\0\x10\0\1\0\0\0\0" + data.to_bytes(2) + bytes(data)
+    assert len(pack(query, Response(0, counts=(1, 0, 0), records=record), tcp=True)) == padded

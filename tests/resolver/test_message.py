@@ -54,16 +54,7 @@ def opt(options: bytes = b"", *, size: int = 1232, version: int = 0, length: int
 
 def test_a_plain_query() -> None:
     query = read(to_wire("wWw.Example.com") + b"\0\x41\0\1")
-    assert query == (
-        4711,
-        0x0100,
-        NOERROR,
-        b"\3wWw\7Example\3com\0\0\x41\0\1",
-        to_wire("www.example.com"),
-        65,
-        0,
-        False,
-    )
+    assert query == Query(4711, 0x0100, NOERROR, b"\3wWw\7Example\3com\0\0\x41\0\1", to_wire("www.example.com"), 65)
 
 
 def test_the_type_is_not_lowered_with_the_name() -> None:
@@ -94,7 +85,7 @@ def test_item_02_a_response_is_dropped(flags: int, body: bytes) -> None:
 @pytest.mark.parametrize("count", [0, 2, 3, 65535])
 def test_item_03_not_exactly_one_question(count: int) -> None:
     """HOSTILE 3.1 item 3."""
-    assert read(QUESTION * 2, counts=(count, 0, 0, 0)) == (4711, 0x0100, FORMERR, b"", b"", 0, 0, False)
+    assert read(QUESTION * 2, counts=(count, 0, 0, 0)) == Query(4711, 0x0100, FORMERR)
 
 
 @pytest.mark.parametrize(

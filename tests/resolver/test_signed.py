@@ -66,8 +66,9 @@ def named(directory: Path, program: str) -> Iterator[int]:
     config.write_text(NAMED.format(directory=directory, port=port, zone=zone))
     process = subprocess.Popen([program, "-g", "-c", str(config)], stderr=subprocess.DEVNULL)
     try:
-        deadline = time.monotonic() + 15
+        deadline = time.monotonic() + 40
         while not _signed(port):
+            assert process.poll() is None, "the port may be taken"
             assert time.monotonic() < deadline
             time.sleep(0.05)
         yield port

@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from sinkhole.resolver.lookup import DEFAULT_HANDLING, Handling
+from sinkhole.resolver.zones import Local
 from sinkhole.service.settings import Settings, parse
 
 
@@ -10,9 +11,9 @@ from sinkhole.service.settings import Settings, parse
 @pytest.mark.parametrize("handling", [DEFAULT_HANDLING, Handling(1, 2, False, False, ()), Handling(rebinding=("lan",))])
 def test_settings_survive_the_control_channel(mode: str | tuple[str, ...], handling: Handling) -> None:
     servers = (("udp", "192.0.2.53", 53), ("tcp", "2001:db8::53", 5353))
-    settings = Settings(
-        "/var/lib/sink hole/뭐\n", servers, 0.5, mode, 60, cache=1 << 20, stale=3600.0, handling=handling
-    )
+    local = Local((("a.lan", ("A 192.0.2.1", 'TXT "\\"뭐"')),), ("lan",), ("10.in-addr.arpa",), 7, "version", "id")
+    settings = Settings("/var/lib/sink hole/뭐\n", servers, 0.5, mode, 60, local=local)
+    settings = settings._replace(cache=1 << 20, stale=3600.0, handling=handling)
 
     line = settings.line()
 

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -19,10 +22,12 @@ ABSENT = Endpoint("192.0.2.1", 5353)
 
 
 @contextmanager
-def listening(endpoints: Sequence[Endpoint], workers: int = 1, optional: bool = False) -> Iterator[list[Listening]]:
+def listening(
+    endpoints: Sequence[Endpoint], workers: int = 1, optional: bool = False, dot: Sequence[Endpoint] = ()
+) -> Iterator[list[Listening]]:
     with ExitStack() as opened:
-        found = listen(endpoints, workers, optional=optional)
-        for sock in (sock for group in found for sock in (*group.udp, *group.tcp)):
+        found = listen(endpoints, workers, dot=dot, optional=optional)
+        for sock in (sock for group in found for sock in (*group.udp, *group.tcp, *group.dot)):
             opened.enter_context(sock)
         yield found
 
@@ -132,3 +137,90 @@ def test_port_53_without_privileges() -> None:
             listen([Endpoint("127.0.0.1", 53)], 1)
     finally:
         os.seteuid(0)
+
+
+def test_sockets_for_tls_are_beside_the_others() -> None:
+    with listening([ANY], workers=2, dot=[ANY]) as found:
+        for worker in found:
+            (dot,) = worker.dot
+            assert dot.type == socket.SOCK_STREAM
+            assert worker.encrypted == [Endpoint(*dot.getsockname())] == found[0].encrypted
+            assert worker.encrypted != worker.endpoints == found[0].endpoints
+
+
+def test_advice_names_the_key() -> None:
+    with listening([ANY]) as found, pytest.raises(ListenError, match=r"in use .* set another port in listen\.dot$"):
+        listen([ANY], 1, dot=found[0].endpoints)
+    with pytest.raises(ListenError, match="does not have that address"):
+        listen([ANY], 1, dot=[ABSENT], optional=True)
+
+
+INHERIT = """
+import os, sys
+from sinkhole.errors import ListenError
+from sinkhole.service.sockets import inherited
+os.environ["LISTEN_PID"] = os.environ["LISTEN_PID"].replace("SELF", str(os.getpid()))
+try:
+    found = inherited(os.environ, 3)
+except ListenError as error:
+    sys.exit(str(error))
+print(len(found), *([len(kind) for kind in found[0]] if found else []))
+print(*(str(at) for at in (*found[0].endpoints, *found[0].encrypted)) if found else ())
+print(*(name for name in os.environ if name.startswith("LISTEN")), *(os.get_inheritable(n) for n in range(3, 6)))
+"""
+
+
+def inherit(sockets: Sequence[socket.socket], names: str, pid: str = "SELF") -> subprocess.CompletedProcess[str]:
+    """What a process says that has these sockets from number 3 on, as systemd hands them over."""
+    command = [sys.executable, "-c", INHERIT]
+    environ = {**os.environ, "LISTEN_PID": pid, "LISTEN_FDS": str(len(sockets)), "LISTEN_FDNAMES": names}
+    moved = "; ".join(f"exec {number}<&{sock.fileno()}" for number, sock in enumerate(sockets, 3))
+    shell = ["bash", "-c", f'{moved or ":"}; exec "$@"', "bash", *command]
+    numbers = [sock.fileno() for sock in sockets]
+    return subprocess.run(shell, env=environ, pass_fds=numbers, capture_output=True, text=True, timeout=20)
+
+
+@contextmanager
+def opened(*kinds: socket.SocketKind, listens: bool = True) -> Iterator[list[socket.socket]]:
+    """Bound sockets, with numbers that are out of the way of those that they will have."""
+    with ExitStack() as stack:
+        found = []
+        for number, kind in enumerate(kinds):
+            with socket.socket(socket.AF_INET, kind) as sock:
+                copy = socket.socket(fileno=fcntl.fcntl(sock.fileno(), fcntl.F_DUPFD, 100 + number))
+            stack.enter_context(copy)
+            copy.bind(("127.0.0.1", 0))
+            if kind == socket.SOCK_STREAM and listens:
+                copy.listen()
+            found.append(copy)
+        yield found
+
+
+UDP, TCP = socket.SOCK_DGRAM, socket.SOCK_STREAM
+
+
+def test_sockets_of_systemd_go_where_their_kind_and_name_say() -> None:
+    """All workers share them; nobody else inherits them, nor the variables that tell of them."""
+    with opened(UDP, TCP, TCP) as sockets:
+        ran = inherit(sockets, "dns:dns:dot")
+        addresses = [f"127.0.0.1:{sock.getsockname()[1]}" for sock in sockets]
+    assert ran.stdout.splitlines() == ["3 1 1 1", " ".join(addresses), "False False False"], ran.stderr
+
+
+def test_sockets_of_systemd_need_no_names() -> None:
+    with opened(UDP, TCP) as sockets:
+        ran = inherit(sockets, "")
+    assert ran.stdout.splitlines()[0] == "3 1 1 0"
+
+
+@pytest.mark.parametrize(("pid", "count"), [("1", 1), ("", 1), ("SELF", 0), ("x", 2)])
+def test_sockets_that_were_meant_for_another_process_are_left_alone(pid: str, count: int) -> None:
+    with opened(*[UDP] * count) as sockets:
+        ran = inherit(sockets, "dns", pid)
+    assert ran.stdout.splitlines()[0] == ("0")
+
+
+def test_a_socket_of_systemd_that_is_not_for_dns_is_an_error() -> None:
+    with opened(UDP, TCP, listens=False) as sockets:
+        ran = inherit(sockets, "dns:web")
+    assert ran.stderr == "socket 4 of systemd (web): neither UDP nor a listening TCP socket\n"

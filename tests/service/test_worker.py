@@ -2,8 +2,6 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -12,19 +10,16 @@ from typing import Any
 
 import dns.asyncquery
 import dns.message
-import dns.query
 import dns.rcode
 import pytest
 
 from sinkhole import config
 from sinkhole.catalogue.loader import load
 from sinkhole.compiler import build, plan
-from sinkhole.config import Endpoint
 from sinkhole.resolver.lookup import Handling
-from sinkhole.service.settings import Settings
-from sinkhole.service.sockets import listen
 from sinkhole.service.worker import Worker
 from tests.dnsserver import DnsServer, reply
+from tests.workers import Child, running, settings
 
 NAME = "chat.deepseek.com"
 ORDER = "kr-mofa-2025-02-05"
@@ -40,51 +35,10 @@ def bundle_with(directory: Path, **directive: Any) -> Path:
     return build.build(made._replace(policy=policy), [], directory).path
 
 
-def settings(path: Path, mode: str = "null-ip") -> Settings:
-    """With an upstream that answers nothing, at once: what is not blocked is SERVFAIL."""
-    return Settings(str(path), (("udp", "127.0.0.1", 9),), 0.2, mode, 60)
-
-
-class Child:
-    """A worker process with one UDP and one TCP socket, and the supervisor's end of its control channel."""
-
-    def __init__(self, process: subprocess.Popen[bytes], control: socket.socket, endpoint: Endpoint) -> None:
-        self.process = process
-        self.control = control
-        self.endpoint = endpoint
-        self._said = control.makefile("rb")
-
-    def tell(self, settings: Settings) -> str:
-        self.control.sendall(settings.line())
-        return self._said.readline().decode()
-
-    def ask(self) -> dns.message.Message:
-        query = dns.message.make_query(NAME, "A")
-        return dns.query.udp(query, self.endpoint.host, port=self.endpoint.port, timeout=5)
-
-    def hang_up(self) -> None:
-        self._said.close()
-        self.control.close()
-
-
 @pytest.fixture
 def child() -> Iterator[Child]:
-    ours, theirs = socket.socketpair()
-    ours.settimeout(20)
-    (listening,) = listen([Endpoint("127.0.0.1", 0)], 1)
-    numbers = [sock.fileno() for sock in (theirs, listening.udp[0], listening.tcp[0])]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "sinkhole.service.worker", *map(str, numbers)],
-        pass_fds=numbers,
-        stdin=subprocess.DEVNULL,
-    )
-    for sock in (theirs, listening.udp[0], listening.tcp[0]):
-        sock.close()
-    running = Child(process, ours, listening.endpoints[0])
-    yield running
-    running.hang_up()
-    process.kill()
-    process.wait()
+    with running() as child:
+        yield child
 
 
 def test_a_worker_keeps_what_it_had_when_it_cannot_use_the_new(child: Child, tmp_path: Path) -> None:
@@ -93,13 +47,13 @@ def test_a_worker_keeps_what_it_had_when_it_cannot_use_the_new(child: Child, tmp
     (damaged / "policy.json").write_text("{}")
 
     assert child.tell(settings(good)) == f"ready {good.name}\n"
-    assert child.ask().answer[0].to_text().endswith(" A 0.0.0.0")
+    assert child.ask(NAME).answer[0].to_text().endswith(" A 0.0.0.0")
     said = child.tell(settings(damaged, "nxdomain"))
     assert said == f"failed {damaged}/policy.json: damaged (its sha256 is not the one in the manifest)\n"
     assert child.tell(settings(tmp_path / "gone", "nxdomain")).startswith(f"failed {tmp_path}/gone/manifest.json: ")
-    assert child.ask().answer[0].to_text().endswith(" A 0.0.0.0")
+    assert child.ask(NAME).answer[0].to_text().endswith(" A 0.0.0.0")
     assert child.tell(settings(good, "nxdomain")) == f"ready {good.name}\n"
-    assert child.ask().rcode() == dns.rcode.NXDOMAIN
+    assert child.ask(NAME).rcode() == dns.rcode.NXDOMAIN
 
 
 def test_how_answers_are_handled_is_a_setting_and_a_change_of_it_empties_the_cache(
@@ -152,7 +106,7 @@ def local_socket() -> Iterator[socket.socket]:
 )
 def test_a_directive_starts_and_ends_by_itself(tmp_path: Path, directive: Any, before: bool, after: bool) -> None:
     """At its instant, and answers that were prepared before it are forgotten."""
-    boundary = datetime.now(UTC) + timedelta(seconds=0.4)
+    boundary = datetime.now(UTC) + timedelta(seconds=1.5)
     path = bundle_with(tmp_path, **directive(boundary.isoformat()))
 
     async def blocked(port: int) -> bool:

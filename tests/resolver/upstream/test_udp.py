@@ -1,0 +1,199 @@
+from __future__ import annotations
+
+import asyncio
+import random
+import socket
+import subprocess
+import sys
+import time
+
+import pytest
+
+from sinkhole.resolver.message import NOERROR, SERVFAIL, read_response
+from sinkhole.resolver.upstream import Forwarder, Server
+from sinkhole.resolver.upstream.question import packet, spelled
+from tests.dnsserver import Asked, DnsServer, reply
+from tests.resolver.upstream.asking import ADDRESS, about, ask, asked, query, responses, right, run, udp
+
+
+def question(asked: Asked) -> bytes:
+    """The name asked for, as it was spelled."""
+    return asked.packet[12 : asked.packet.index(0, 12)]
+
+
+def lowered(asked: Asked) -> bytes:
+    """The right answer, with the question in lower case, as some servers give it."""
+    answer = right(asked)
+    end = answer.index(0, 12)
+    return answer[:12] + answer[12:end].lower() + answer[end:]
+
+
+@pytest.mark.parametrize("name", [b"\0", b"\1a\0", b"\3www\7example\3com\0", b"\1@\1[\1`\1{\2\xe4z\0", b"\5a-1_z\0"])
+def test_only_letters_are_spelled_by_chance(name: bytes) -> None:
+    """Whatever chance says: the name stays the same but for the case of its letters, and no octet else is touched."""
+    seed = random.Random(1)
+    seen = set()
+    for _ in range(200):
+        found = spelled(name, seed.randbytes(len(name)))
+        assert found.lower() == name.lower()
+        assert all(a == b or (97 <= b <= 122 and a == b - 32) for a, b in zip(found, name, strict=True))
+        seen.add(found)
+    letters = sum(97 <= octet <= 122 for octet in name)
+    assert len(seen) == min(2**letters, len(seen))
+    assert len(seen) > 1 or not letters
+
+
+def test_each_query_is_spelled_anew() -> None:
+    """40 queries for one name of 20 letters: the spelling, the id and the port all differ."""
+    with DnsServer(lambda asked: [right(asked)]) as server:
+        for _ in range(2):
+            ask([udp(server)], *(query("abcdefghij.klmnopqrst.example", do=do) for do in (False, True)))
+        spellings = {question(asked) for asked in server.asked}
+    assert len(server.asked) == len(spellings) == 4
+    assert len({spelling.lower() for spelling in spellings}) == 1
+
+
+def test_a_server_that_does_not_keep_case_is_found_out_over_tcp_and_costs_once() -> None:
+    """Its answer is never taken over UDP, where a forger may have sent it, and it is sent lower case from then on."""
+    with DnsServer(lambda asked: [lowered(asked)]) as server:
+        forwarder = Forwarder([udp(server)])
+
+        async def main() -> None:
+            for _ in range(3):
+                (response,) = await responses(forwarder, query())
+                assert response.records.endswith(ADDRESS)
+            forwarder.close()
+
+        run(main())
+    assert [asked.transport for asked in server.asked] == ["udp", "tcp", "udp", "udp"]
+    assert question(server.asked[0]) != question(server.asked[0]).lower()
+    assert question(server.asked[2]) == question(server.asked[3]) == b"\7example\3com"
+    assert forwarder.strays == 1
+
+
+def test_a_forged_answer_in_lower_case_does_not_end_the_use_of_case() -> None:
+    """Over UDP the id and the port may be right by luck: only what comes over the connection tells."""
+    with DnsServer(lambda asked: [lowered(asked) if asked.transport == "udp" else right(asked)]) as server:
+        forwarder = Forwarder([udp(server)])
+
+        async def main() -> None:
+            for _ in range(2):
+                await responses(forwarder, query("abcdefghijklmnop.example"))
+            forwarder.close()
+
+        run(main())
+    assert [asked.transport for asked in server.asked] == ["udp", "tcp", "udp", "tcp"]
+    assert question(server.asked[2]) != question(server.asked[2]).lower()
+
+
+def test_a_server_that_keeps_no_case_and_has_no_tcp_gives_nothing() -> None:
+    with DnsServer(lambda asked: [lowered(asked)], tcp=False) as server:
+        (response,) = ask([udp(server)], query("abcdefghijklmnop.example"), timeout=0.3)
+    assert response.rcode == SERVFAIL
+
+
+@pytest.mark.parametrize("tcp", [True, False])
+def test_65535_answers_with_a_wrong_id_before_the_right_one(tcp: bool) -> None:
+    """The right one is returned: over TCP, where no guess helps, or, without, still over UDP."""
+
+    def script(asked: Asked) -> list[bytes]:
+        answer = right(asked)
+        if asked.transport == "tcp":
+            return [answer]
+        ident = int.from_bytes(asked.packet[:2])
+        wrong = reply(asked.packet, A="192.0.2.66")
+        return [*((ident + n & 0xFFFF).to_bytes(2) + wrong[2:] for n in range(1, 65536)), answer]
+
+    with DnsServer(script, tcp=tcp) as server:
+        forwarder = Forwarder([udp(server)], 7.0)
+        (response,) = run(asked(forwarder, query()))
+        sent = [asked.transport for asked in about(server)]
+    assert response.records.endswith(ADDRESS)
+    assert forwarder.strays > (0 if tcp else 1000)
+    assert set(sent) == ({"udp", "tcp"} if tcp else {"udp"})
+    assert forwarder.remotes[0].up
+
+
+def test_a_flood_at_an_open_port_costs_microseconds_a_packet() -> None:
+    """What does not match is dropped after a look at it, which takes less than 50 µs."""
+    asked = query()
+    wrong = reply(packet(1, asked, asked.question), A="192.0.2.66")
+    started = time.process_time()
+    for _ in range(20_000):
+        with pytest.raises(ValueError, match="not the answer"):
+            read_response(wrong, 2, asked.question)
+    assert (time.process_time() - started) / 20_000 < 50e-6
+
+
+def test_a_wrong_packet_from_the_right_address_marks_nobody() -> None:
+    """CVE-2023-26437: noise, then silence, then the answer. The server stays in use, and its noise is counted."""
+
+    def script(asked: Asked) -> list[bytes]:
+        return [bytes(12), b"", bytes(range(200)), right(asked)[:-3], right(asked)]
+
+    with DnsServer(script, tcp=False) as server:
+        forwarder = Forwarder([udp(server)])
+
+        async def main() -> None:
+            for _ in range(20):
+                (response,) = await responses(forwarder, query())
+                assert response.rcode == NOERROR
+            assert forwarder.remotes[0].up
+            forwarder.close()
+
+        run(main())
+    assert forwarder.strays == 80
+    assert len(server.asked) == 20
+
+
+def test_no_descriptor_left_is_a_failure_of_ours_and_of_no_server() -> None:
+    """Every socket is in use: the query gets SERVFAIL, the loop lives, and the next one is answered."""
+    code = """
+import asyncio, resource, socket, sys
+from sinkhole.resolver.message import Query, SERVFAIL, NOERROR, RD
+from sinkhole.resolver.upstream import Forwarder, Server
+name = b"\\7example\\3com\\0"
+query = Query(0, RD, 0, name + b"\\0\\1\\0\\1", name, 1)
+async def main():
+    forwarder = Forwarder([Server("udp", "127.0.0.1", int(sys.argv[1]))])
+    answer = asyncio.get_running_loop().create_future()
+    taken = []
+    resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+    try:
+        while True:
+            taken.append(socket.socket())
+    except OSError:
+        pass
+    forwarder.ask(query, answer.set_result)
+    assert (await answer).rcode == SERVFAIL
+    for sock in taken:
+        sock.close()
+    answer = asyncio.get_running_loop().create_future()
+    forwarder.ask(query, answer.set_result)
+    assert (await answer).rcode == NOERROR
+    forwarder.close()
+asyncio.run(main())
+"""
+    with DnsServer(lambda asked: [right(asked)]) as server:
+        subprocess.run([sys.executable, "-c", code, str(server.port)], check=True, timeout=20)
+
+
+def test_over_ipv6() -> None:
+    try:
+        sock = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+        sock.bind(("::1", 0))
+    except OSError:
+        pytest.skip("no IPv6")
+    with sock:
+        sock.setblocking(False)
+
+        async def main() -> None:
+            loop = asyncio.get_running_loop()
+            forwarder = Forwarder([Server("udp", "::1", sock.getsockname()[1])])
+            answer = loop.create_task(responses(forwarder, query()))
+            received, peer = await loop.sock_recvfrom(sock, 4096)
+            await loop.sock_sendto(sock, reply(received, A="192.0.2.1"), peer)
+            assert (await answer)[0].records.endswith(ADDRESS)
+            forwarder.close()
+
+        run(main())
