@@ -20,6 +20,7 @@ from types import NoneType
 from typing import Annotated, Any, Literal, NamedTuple, Self, get_args
 
 import yaml
+from dnslib import QTYPE
 from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, StrictBool, StrictInt, model_validator
 from pydantic.fields import FieldInfo
 from pydantic.json_schema import GenerateJsonSchema
@@ -28,12 +29,14 @@ from sinkhole.catalogue.loader import Catalogue
 from sinkhole.catalogue.model import (
     Duration,
     Id,
+    Instant,
     Known,
     ListId,
     Lists,
     ListSpec,
     LocalPath,
     Model,
+    Name,
     Names,
     Network,
     PolicyEntry,
@@ -47,6 +50,7 @@ from sinkhole.errors import ConfigError, Problem
 from sinkhole.formats import FORMATS
 from sinkhole.formats.records import BadRecord, record
 from sinkhole.names import BadName, parse_name
+from sinkhole.policy.verdict import Action
 from sinkhole.resolver.access import PRIVATE
 from sinkhole.resolver.rdata import encode
 from sinkhole.resolver.zones import MAX_ALIASES
@@ -183,6 +187,19 @@ def _parse_timeout(text: str) -> Duration:
     if not 0 < timeout <= 60:
         raise ValueError(f"{text!r} is not between 1ms and a minute")
     return timeout
+
+
+def _parse_client(text: str) -> str:
+    try:
+        return str(ip_address(text))
+    except ValueError:
+        raise ValueError(f"{text!r} is not an IP address") from None
+
+
+def _parse_type(text: str) -> str:
+    if not isinstance(QTYPE.reverse.get(text.upper()), int):
+        raise ValueError(f"{text!r} is no record type; try A, AAAA or HTTPS")
+    return text.upper()
 
 
 def _parse_domain(text: str) -> str:
@@ -612,6 +629,18 @@ class Exports(Model):
     )
 
 
+class Expectation(Model):
+    """A test of the policy: what must happen to a name."""
+
+    client: Annotated[str, Text(_parse_client)] = Field("127.0.0.1", description="The address of who asks.")
+    name: Name = Field(description="The name that is asked for.")
+    rtype: Annotated[str, Text(_parse_type)] = Field("A", alias="type", description="The type of record.")
+    at: Instant | None = Field(None, description="At which instant, with a UTC offset. Default: now.")
+    action: Annotated[Action, one_of(*Action, make=Action)] = Field(
+        description="`block`, `allow`, `warn`, `observe`, or `forward`, when nothing applies."
+    )
+
+
 class Feeds(Model):
     """How lists are fetched."""
 
@@ -710,6 +739,11 @@ class Config(Model):
         ],
     )
     local: Local = Field(Local(), description="What is answered without asking anyone, beside `records`.")
+    expect: tuple[Expectation, ...] = Field(
+        (),
+        description="Tests of the policy: `sinkhole check` runs them, and a build that fails one is not put in use.",
+        examples=[[{"client": "10.20.0.7", "name": "chat.deepseek.com", "action": "block"}]],
+    )
     exports: Exports = Field(Exports(), description="Lists as files for other software.")
 
     _document: Document | None = PrivateAttr(None)

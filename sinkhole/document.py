@@ -82,6 +82,14 @@ def unknown(what: str, word: str, known: Iterable[str]) -> PydanticCustomError:
     return PydanticCustomError("unknown_word", "unknown {what}", {"what": what, "word": word, "known": known})
 
 
+def in_words(error: ValueError) -> str:
+    """What a parser refused, for people: :func:`unknown` with its suggestion, else the error's own text."""
+    said = error.context if isinstance(error, PydanticCustomError) else None
+    return (
+        f"unknown {said['what']} {_shown(said['word'])}; {suggest(said['word'], said['known'])}" if said else str(error)
+    )
+
+
 def read_file(path: Path, name: str) -> Document:
     """:func:`read` for the file at ``path``, called ``name`` in messages."""
     try:
@@ -279,7 +287,7 @@ def _message(kind: Any, detail: ErrorDetails) -> str:
     if name == "extra_forbidden":
         return f"unknown key; {suggest(str(detail['loc'][-1]), _keys(kind, detail['loc'][:-1]))}"
     if name == "unknown_word":
-        return f"unknown {limits['what']} {_shown(limits['word'])}; {suggest(limits['word'], limits['known'])}"
+        return in_words(unknown(limits["what"], limits["word"], limits["known"]))
     if name == "too_short":
         return "expected at least one entry"
     if name == "value_error":

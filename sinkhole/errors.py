@@ -8,6 +8,7 @@
     ├── FormatError               an unknown list format, or text that is none
     ├── GuardError                a guard refused the result; the previous bundle stays, exit 4
     ├── BundleError               a bundle that is missing, torn or of another version
+    ├── JournalError              a journal that is not what was written
     └── ListenError               an address that cannot be bound
 
 Anything else that escapes is a bug.
@@ -66,6 +67,10 @@ class GuardError(SinkholeError):
 
 class BundleError(SinkholeError):
     """A bundle that cannot be opened."""
+
+
+class JournalError(SinkholeError):
+    """A journal with a line that is not what was written."""
 
 
 class ListenError(SinkholeError):

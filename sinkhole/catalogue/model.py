@@ -18,6 +18,7 @@ from pathlib import Path
 from types import NoneType
 from typing import Annotated, Any, Literal, NamedTuple, Self
 from urllib.parse import urlsplit
+from zoneinfo import available_timezones
 
 from pydantic import (
     AfterValidator,
@@ -37,6 +38,7 @@ from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from sinkhole.document import unknown
 from sinkhole.names import BadName, parse_name
+from sinkhole.policy.schedule import DAYS
 from sinkhole.policy.verdict import Action
 from sinkhole.rules import Scope
 
@@ -191,7 +193,8 @@ def parse_target(text: str) -> Target:
     return Target(_parse_name(text.removeprefix("=")), scope)
 
 
-def _parse_service(text: str) -> ServiceRef:
+def parse_service(text: str) -> ServiceRef:
+    """``deepseek`` (its blocking tiers) or ``deepseek:core,api``. Raises ValueError."""
     service, colon, tiers = text.partition(":")
     if not colon:
         return ServiceRef(service)
@@ -238,6 +241,18 @@ def _parse_country(text: str) -> str:
     if re.fullmatch(r"[A-Z]{2}", text):
         return text
     raise ValueError(f"{text!r} is not a country; write two capitals of ISO 3166-1, as in KR")
+
+
+def _parse_clock(text: str) -> str:
+    if re.fullmatch("([01][0-9]|2[0-3]):[0-5][0-9]", text):
+        return text
+    raise ValueError(f"{text!r} is not a time of day; write one from 00:00 to 23:59")
+
+
+def _parse_zone(text: str) -> str:
+    if text not in available_timezones():
+        raise unknown("time zone", text, available_timezones())
+    return text
 
 
 def _url(*schemes: str) -> Text:
@@ -307,6 +322,7 @@ Names = tuple[Annotated[Target, Text(parse_target)], ...]
 Id = Annotated[str, Text(_parse_id)]
 Day = Annotated[date, Text(_parse_date, what="a date such as 2025-02-05")]
 Instant = Annotated[datetime, Text(_parse_instant, datetime.isoformat)]
+Clock = Annotated[str, Text(_parse_clock, what="a time of day such as 22:00")]
 Seconds = Annotated[Duration, Text(parse_duration, what="a duration such as 2s")]
 Percentage = Annotated[Share, Text(_parse_share, what="a percentage such as 50%")]
 Network = Annotated[IPv4Network | IPv6Network, Text(_parse_network)]
@@ -325,7 +341,7 @@ SourceId = Annotated[str, Text(str), _known("sources")]
 ListId = Annotated[str, Text(str), _known("lists")]
 DirectiveId = Annotated[str, Text(str), _known("directives")]
 GroupId = Annotated[str, Text(str), _known("groups")]
-ServiceTiers = Annotated[ServiceRef, Text(_parse_service), AfterValidator(_known_tiers)]
+ServiceTiers = Annotated[ServiceRef, Text(parse_service), AfterValidator(_known_tiers)]
 Line = Annotated[str, Field(min_length=1, max_length=MAX_TEXT)]
 
 
@@ -436,6 +452,15 @@ class Citation(Model):
     url: Url | None = Field(None, description="Where it can be read.")
 
 
+class ExceptionTerms(Model):
+    """On which terms there are exceptions to a directive."""
+
+    two_person: StrictBool = Field(
+        False, description="Whether somebody else than who asks for an exception must approve it."
+    )
+    at_most: Seconds | None = Field(None, description="The longest that an exception may last, as in `30d`.")
+
+
 class Directive(Model):
     """An order: who decided what, when, for whom, and what people are told."""
 
@@ -460,12 +485,22 @@ class Directive(Model):
     effective_until: Instant | None = Field(None, description="When it ends; without it, never.")
     message: dict[str, Line] = Field(description="What people are told, by language tag; `en` is required.")
     contact: Line | None = Field(None, description="Whom to ask, as an address or URL.")
-    exceptions: StrictBool = Field(False, description="Whether exceptions to it may be approved.")
+    exceptions: StrictBool | ExceptionTerms = Field(
+        False, description="Whether exceptions to it may be approved: `true`, `false`, or on which terms."
+    )
 
     @property
     def ede(self) -> int:
         """The RFC 8914 info-code of answers that it blocks."""
         return EDE[self.kind]
+
+    @property
+    def terms(self) -> dict[str, Any] | None:
+        """The terms of exceptions as plain data; None when there are none."""
+        if not self.exceptions:
+            return None
+        found = ExceptionTerms() if self.exceptions is True else self.exceptions
+        return {"two-person": found.two_person, "at-most": found.at_most and float(found.at_most)}
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -554,6 +589,26 @@ class PublishedList(ListSpec):
     updated: Day = Field(description="When its own content last changed; exports print it.")
 
 
+class ScheduleSpec(Model):
+    """When something holds: on which days, from when to when."""
+
+    days: tuple[Annotated[str, one_of(*DAYS)], ...] = Field(
+        DAYS, min_length=1, description=f"Days on which it starts, of {', '.join(DAYS)}. Default: every day."
+    )
+    since: Clock = Field(
+        "00:00", alias="from", description="The time of day from which it holds, as in `22:00`. Default: midnight."
+    )
+    until: Clock = Field(
+        "00:00",
+        alias="to",
+        description="The time of day until which it holds, on the next day when it is not after `from`. Default: "
+        "midnight.",
+    )
+    zone: Annotated[str, Text(_parse_zone)] = Field(
+        description="Whose clocks, by the name of the IANA time zone, as in `Asia/Seoul`."
+    )
+
+
 class PolicyEntry(Model):
     """What holds for some groups of clients."""
 
@@ -562,6 +617,12 @@ class PolicyEntry(Model):
     lists: tuple[ListId, ...] = Field((), description="Lists to enforce.")
     action: PolicyAction | None = Field(
         None, description="`block`, `warn` or `observe`. Default: each directive's own action; `block` for lists."
+    )
+
+    schedule: ScheduleSpec | None = Field(
+        None,
+        description="When the entry holds: a mapping of `days`, `from`, `to` and `zone`. Default: always.",
+        examples=[{"days": ["mon", "fri"], "from": "22:00", "to": "06:00", "zone": "Asia/Seoul"}],
     )
 
     @model_validator(mode="after")

@@ -11,7 +11,7 @@ import sys
 
 import typer
 
-from sinkhole.cli import building, catalogue, converting, deciding, listing, serving, setup
+from sinkhole.cli import building, catalogue, converting, deciding, exceptions, listing, previewing, serving, setup
 from sinkhole.errors import GuardError, SinkholeError
 
 app = typer.Typer(
@@ -42,6 +42,8 @@ app.command()(setup.version)
 app.add_typer(catalogue.feeds, name="feeds")
 app.add_typer(listing.lists, name="lists")
 app.add_typer(catalogue.directive, name="directive")
+app.add_typer(exceptions.exception, name="exception")
+app.add_typer(previewing.policy, name="policy")
 
 
 def main() -> None:

@@ -77,7 +77,14 @@ def build(
         bars = stack.enter_context(Bars())
         feeds = ctx.feeds(offline=offline, refresh=refresh, store=store, bars=bars)
         built = building.build(
-            ctx.plan, feeds, ctx.bundles, accept=accept_change, keep=not dry_run, cache=cache, progress=bars.update
+            ctx.plan,
+            feeds,
+            ctx.bundles,
+            accept=accept_change,
+            keep=not dry_run,
+            cache=cache,
+            test=ctx.unexpected,
+            progress=bars.update,
         )
         report = report_of(built, ctx.plan, cache)
         written, report["exports"] = False, []

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
+from sys import stderr
+from tempfile import TemporaryDirectory
 from typing import Annotated
 
 import typer
 
+from sinkhole import bundle, journal
 from sinkhole import config as configuration
 from sinkhole.catalogue.loader import Catalogue
 from sinkhole.catalogue.loader import load as load_catalogue
@@ -21,6 +26,8 @@ from sinkhole.config import Config
 from sinkhole.errors import SinkholeError
 from sinkhole.feeds.origin import fetcher
 from sinkhole.feeds.store import Fetcher, Store
+from sinkhole.policy.exceptions import Permission, register
+from sinkhole.policy.expect import Expected, failures
 
 ConfigOption = Annotated[
     Path | None,
@@ -62,6 +69,48 @@ class Context:
         """What a command holds that writes to the state directory."""
         return self.config.state_dir / "build.lock"
 
+    @property
+    def journal(self) -> Path:
+        """The record of exceptions."""
+        return self.config.state_dir / "exceptions.jsonl"
+
+    @contextmanager
+    def in_use(self) -> Iterator[bundle.Bundle]:
+        """The bundle in use, or before the first build one that is made for this command alone."""
+        current = bundle.current(self.bundles)
+        feeds = self.feeds(offline=True)
+        if current:
+            opened = bundle.load(current)
+            if opened.manifest["inputs"] != build.inputs(self.plan, feeds):
+                print("sinkhole: the configuration or a source changed since the bundle in use was built", file=stderr)
+            yield opened
+            return
+        with self.built() as made:
+            yield made
+
+    @contextmanager
+    def built(self) -> Iterator[bundle.Bundle]:
+        """A bundle of what the configuration says now, from the texts at hand; it is gone afterwards."""
+        with TemporaryDirectory(prefix="sinkhole-") as directory:
+            feeds, cache = self.feeds(offline=True), self.cache(keep=False)
+            yield bundle.load(build.build(self.plan, feeds, Path(directory), accept=True, cache=cache).path)
+
+    @property
+    def permissions(self) -> tuple[Permission, ...]:
+        """Every exception that there ever was. Raises JournalError for a record that somebody changed."""
+        return tuple(register(journal.read(self.journal)).values())
+
+    def unexpected(self, made: bundle.Bundle) -> Iterator[str]:
+        """The expectations of the configuration that a bundle does not meet."""
+        wanted = [
+            Expected(
+                "{}:{}".format(*self.config.where("expect", number)),
+                entry.client, entry.name, entry.rtype, entry.at, entry.action,
+            )
+            for number, entry in enumerate(self.config.expect)
+        ]  # fmt: skip
+        return failures(made, wanted, self.now)
+
     def cache(self, *, keep: bool = True) -> Cache:
         return Cache(self.config.state_dir / "parsed", keep=keep)
 
@@ -101,4 +150,4 @@ def _fetcher(wanted: plan.Plan) -> Fetcher:
 def load(path: Path | None) -> Context:
     """The configuration in ``path`` (None: the defaults) with its catalogue; raises ConfigError with every problem."""
     catalogue = load_catalogue()
-    return Context(configuration.load(path, catalogue), catalogue, datetime.now(UTC))
+    return Context(configuration.load(path, catalogue), catalogue, datetime.now(UTC).replace(microsecond=0))

@@ -5,19 +5,13 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from datetime import datetime
 from ipaddress import ip_address
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Annotated, Any
 
 import typer
 from dnslib import CLASS, QTYPE, RCODE, DNSQuestion, DNSRecord
 
-from sinkhole import bundle
-from sinkhole.cli import context
-from sinkhole.compiler import build
+from sinkhole.cli import context, instants
 from sinkhole.errors import SinkholeError
 from sinkhole.names import BadName, key, parse_name
 from sinkhole.policy.explain import explain as explain_name
@@ -54,7 +48,7 @@ def explain(
     sinkhole explain chat.deepseek.com
     sinkhole explain --client 10.20.0.7 --at 2025-02-15T17:59+09:00 --json chat.deepseek.com
     """
-    instant = _instant(at)
+    instant = instants.parse(at, "--at") if at else None
     _check_client(client)
     wanted = rtype.upper()
     if QTYPE.reverse.get(wanted) is None:
@@ -63,8 +57,8 @@ def explain(
     if not given:
         raise typer.BadParameter("at least one is needed, or --stdin", param_hint="NAME")
     ctx = context.load(config)
-    with _bundle(ctx) as opened:
-        policy = Policy(opened, instant or ctx.now)
+    with ctx.in_use() as opened:
+        policy = Policy(opened, instant or ctx.now, ctx.permissions)
         for found in _explained(policy, given, client, wanted, ctx):
             print(json.dumps(found, ensure_ascii=False) if as_json else _told(found))
 
@@ -155,38 +149,12 @@ def _told(found: dict[str, Any]) -> str:
     for link in found["chain"]:
         mark = "decided" if link["won"] else "lost"
         lines.append(f"  {mark:8} {link['rule']}, {link['because']}")
-        if link["line"]:
-            lines.append(f"           {link['source']}:{link['line']}: {link['text']}")
+        place = f"{link['source']}:{link['line']}" if link["line"] else link["source"]
+        if link["text"]:
+            lines.append(f"           {place}: {link['text']}")
     if not found["chain"]:
         lines.append("  nothing applies; it is forwarded")
     return "\n".join(lines)
-
-
-@contextmanager
-def _bundle(ctx: context.Context) -> Iterator[bundle.Bundle]:
-    """The bundle in use, or before the first build one that is made for this command alone."""
-    current = bundle.current(ctx.bundles)
-    feeds = ctx.feeds(offline=True)
-    if current:
-        opened = bundle.load(current)
-        if opened.manifest["inputs"] != build.inputs(ctx.plan, feeds):
-            print("sinkhole: the configuration or a source changed since the bundle in use was built", file=sys.stderr)
-        yield opened
-        return
-    with TemporaryDirectory(prefix="sinkhole-") as directory:
-        yield bundle.load(build.build(ctx.plan, feeds, Path(directory), accept=True).path)
-
-
-def _instant(text: str | None) -> datetime | None:
-    if text is None:
-        return None
-    try:
-        instant = datetime.fromisoformat(text)
-    except ValueError:
-        raise typer.BadParameter(f"{text!r} is no instant; write 2025-02-15T18:00+09:00", param_hint="--at") from None
-    if instant.tzinfo is None:
-        raise typer.BadParameter(f"{text!r} has no UTC offset; write {text}+09:00, or {text}Z", param_hint="--at")
-    return instant
 
 
 def _check_client(text: str) -> None:

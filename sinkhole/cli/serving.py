@@ -9,7 +9,8 @@ import logging
 import os
 import secrets
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from sinkhole.document import dotted
 from sinkhole.errors import BundleError, FeedError, ListenError, SinkholeError
 from sinkhole.feeds.fetch import shown
 from sinkhole.files import Lock
+from sinkhole.policy.exceptions import Permission
 from sinkhole.resolver.access import Rules
 from sinkhole.resolver.listener import Limits
 from sinkhole.resolver.listener.tls import context as tls_context
@@ -73,6 +75,7 @@ def serve(config: context.ConfigOption = None) -> None:
             refresh=lambda offline: _build(config, offline),
             ready=_announce,
             commands=control.listen(state),
+            register=_register(ctx),
         )
         try:
             asyncio.run(supervisor.run())
@@ -165,6 +168,28 @@ def _told(found: dict[str, Any]) -> str:
 
 def _among(texts: list[str]) -> str:
     return f" ({'; '.join(texts)})" if texts else ""
+
+
+def _register(ctx: context.Context) -> Callable[[], tuple[Permission, ...] | None]:
+    """The exceptions that are not over, each time that their record is another file, or of another size or time."""
+    seen: tuple[int, ...] | None = ()
+
+    def changed() -> tuple[Permission, ...] | None:
+        nonlocal seen
+        try:
+            found = ctx.journal.stat()
+            now: tuple[int, ...] | None = (found.st_ino, found.st_size, found.st_mtime_ns)
+        except FileNotFoundError:
+            now = None
+        if now == seen:
+            return None
+        seen = now
+        at = datetime.now(UTC)
+        return tuple(
+            held for held in ctx.permissions if held.until and datetime.fromisoformat(held.until) > at and held.since
+        )
+
+    return changed
 
 
 def _begin(ctx: context.Context) -> tuple[Path | None, bool]:

@@ -16,17 +16,23 @@ from sinkhole.service import hosts
 
 
 def check(config: context.ConfigOption = None) -> None:
-    """Validate the configuration and the catalogue.
+    """Validate the configuration and the catalogue, and run the tests of the policy (`expect`).
 
-    Every problem is printed at once, each with file, line, column, the path of the key, and what is allowed.
+    Every problem is printed at once, each with file, line, column, the path of the key, and what is allowed. The tests
+    are run over what is at hand: local files, and the last good copies of feeds.
     """
     ctx = context.load(config)
     for problem in hosts.read(ctx.config.local.hosts).skipped:
         print(f"left out: {problem}", file=sys.stderr)
+    if ctx.config.expect:
+        with ctx.built() as made:
+            if wrong := list(ctx.unexpected(made)):
+                raise SinkholeError("\n".join(wrong))
     lists = [entry for entry in ctx.plan.lists if not entry.id.startswith("=")]
     print(
         f"{config or 'the default configuration'} is valid: lists {len(lists)}, sources {len(ctx.plan.sources)}, "
-        f"directives {len(ctx.plan.policy['directives'])}, groups {len(ctx.config.groups)}"
+        f"directives {len(ctx.plan.policy['directives'])}, groups {len(ctx.config.groups)}, "
+        f"tests {len(ctx.config.expect)}"
     )
 
 

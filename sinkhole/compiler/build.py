@@ -22,7 +22,7 @@ from sinkhole.compiler.parsed import Cache
 from sinkhole.compiler.plan import ListPlan, Plan, SourcePlan
 from sinkhole.compiler.source import SourceRules, Text
 from sinkhole.compiler.tool import tool
-from sinkhole.errors import FeedError, FormatError
+from sinkhole.errors import FeedError, FormatError, GuardError
 from sinkhole.feeds.fetch import shown
 from sinkhole.feeds.store import Copy, Fetcher, Store
 from sinkhole.policy.special import ENFORCED, record
@@ -220,9 +220,12 @@ def build(
     accept: bool = False,
     keep: bool = True,
     cache: Cache | None = None,
+    test: Callable[[bundle.Bundle], Iterable[str]] = lambda _: (),
     progress: Progress = quiet,
 ) -> Built:
     """Compile ``plan`` into a bundle below ``directory`` and make it the current one; not ``keep``: change nothing.
+
+    ``test`` gives what is wrong with the bundle that was made; then it raises GuardError and the one in use stays.
 
     What a guard refuses is left out unless ``accept``. When the inputs are those of the bundle in use, or of one that
     was rolled back from, nothing is compiled.
@@ -240,6 +243,8 @@ def build(
     if keep:
         progress("bundle", 0, None)
         path = _write(plan, choice, described, directory)
+        if wrong := list(test(bundle.load(path))):
+            raise GuardError("\n".join([*wrong, "the bundle in use stays in use"]))
         history.use(directory, path)
         bundle.prune(directory, KEEP)
         progress("bundle", 1, 1)

@@ -130,6 +130,7 @@ def make(config: Config, catalogue: Catalogue) -> Plan:
                 "directives": list(entry.directives),
                 "lists": list(entry.lists),
                 "action": entry.action and entry.action.value,
+                "schedule": entry.schedule and entry.schedule.model_dump(mode="json"),
             }
             for entry in config.policy
         ],
@@ -168,6 +169,7 @@ def _directive(directive: Directive) -> dict[str, Any]:
         "effective-until": instant("effective_until"),
         "message": dict(directive.message),
         "contact": directive.contact,
+        "exceptions": directive.terms,
     }
 
 

@@ -18,6 +18,7 @@ from dnslib import QTYPE
 from sinkhole.bundle import Bundle
 from sinkhole.formats import format_named, read_mixed
 from sinkhole.names import key, lineage
+from sinkhole.policy.exceptions import Permission
 from sinkhole.policy.policy import INTERNAL, Policy, Step, first
 from sinkhole.policy.special import Stated, nearness
 from sinkhole.policy.verdict import Action
@@ -46,16 +47,20 @@ def explain(policy: Policy, name: str, client: str, rtype: str) -> dict[str, Any
     decided has ``won`` set.
     """
     profile, qtype = policy.profile(client), QTYPE.reverse[rtype]
+    chain = []
+    decided = False
     if is_address(name):
         addresses = [ip_address(name).packed]
         trace = policy.trace_addresses(profile, addresses, qtype)
         special = policy.special_of(profile, addresses, qtype)
+        verdict = first(trace)
     else:
         query = profile, key(name.encode()), qtype
         trace, special = policy.trace(*query), policy.special(*query)
-    verdict = first(trace)
-    chain = []
-    decided = False
+        verdict = policy.decide(*query)
+        if permit := policy.permitted(*query):
+            chain.append(_excepted(permit.permission))
+            decided = True
     for step, hit in trace:
         links = [_link(step, found) for found in cite(policy.bundle, step.list, name, special)]
         if hit and not decided and links:
@@ -72,10 +77,28 @@ def explain(policy: Policy, name: str, client: str, rtype: str) -> dict[str, Any
         "action": verdict.action.value,
         "directive": verdict.directive,
         "list": verdict.list,
+        "exception": verdict.exception,
         "source": winner.get("source"),
         "line": winner.get("line"),
         "rule": winner.get("rule"),
         "chain": chain,
+    }
+
+
+def _excepted(found: Permission) -> dict[str, Any]:
+    """The link of an exception, which stands before all others."""
+    ticket = f", ticket {found.ticket}" if found.ticket else ""
+    return {
+        "won": True,
+        "action": Action.ALLOW.value,
+        "because": f"exception {found.id}, asked for by {found.requester}, approved by {found.decider} until "
+        f"{found.until}{ticket}",
+        "directive": None,
+        "list": None,
+        "source": f"exception {found.id}",
+        "line": None,
+        "rule": f"allow {found.service or ' '.join(found.names[:8])}",
+        "text": found.why,
     }
 
 

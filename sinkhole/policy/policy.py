@@ -12,6 +12,9 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from sinkhole.bundle import MASK_SHIFT, MASKED, Bundle
+from sinkhole.names import key as name_key
+from sinkhole.policy import schedule
+from sinkhole.policy.exceptions import Permission
 from sinkhole.policy.special import Specials, Stated, nearness, stated
 from sinkhole.policy.structured import DNS_OPERATOR, NETWORK_OPERATOR, cut, structured
 from sinkhole.policy.verdict import FORWARD, Action, Verdict
@@ -51,8 +54,22 @@ class Hit(NamedTuple):
     answer: str = ""
 
 
+class Permit(NamedTuple):
+    """An exception in force, ready to be asked: ``trees`` and ``exact`` are keys, ``lifts`` the directives that let it
+    through."""
+
+    permission: Permission
+    trees: tuple[bytes, ...]
+    exact: frozenset[bytes]
+    lifts: frozenset[str]
+    verdict: Verdict
+
+    def covers(self, key: bytes) -> bool:
+        return key in self.exact or key.startswith(self.trees)
+
+
 class Profile(NamedTuple):
-    """What applies to clients of the same groups.
+    """What applies to clients of the same groups and exceptions.
 
     ``allows`` are the lists of type allow: a name on one of them takes the steps of ``allowed``, those that no list may
     weaken. ``always`` are special rules that meet every query of these clients.
@@ -63,21 +80,25 @@ class Profile(NamedTuple):
     allowed: tuple[Step, ...]
     allows: frozenset[int]
     always: tuple[int, ...]
+    permits: tuple[Permit, ...]
 
 
 class Policy:
-    """A bundle's policy at the instant ``at`` (aware)."""
+    """A bundle's policy at the instant ``at`` (aware), with the exceptions to it."""
 
-    def __init__(self, bundle: Bundle, at: datetime) -> None:
+    def __init__(self, bundle: Bundle, at: datetime, permissions: Sequence[Permission] = ()) -> None:
         self.bundle = bundle
         self.at = at
+        self.permissions = permissions
         self._numbers = {name: number for number, name in enumerate(bundle.lists)}
         self._networks = [
             (ipaddress.ip_network(cidr), group) for group, cidrs in bundle.policy["groups"].items() for cidr in cidrs
         ]
+        self._schedules = [entry["schedule"] and schedule.read(entry["schedule"]) for entry in bundle.policy["entries"]]
+        self._permits = [self._permit(found) for found in permissions if found.held(at)]
         self._profiles: list[Profile] = []
-        self._known: dict[frozenset[str], int] = {}
-        self._beyond: dict[tuple[int, frozenset[int]], int] = {}
+        self._known: dict[tuple[frozenset[str], tuple[str, ...]], int] = {}
+        self._beyond: dict[tuple[int, tuple[Step, ...], tuple[Step, ...]], int] = {}
         self._clients: dict[str, int] = {}
         self._decided: dict[tuple[object, ...], Verdict] = {}
         self._specials = Specials(stated(bundle.special)) if bundle.special else None
@@ -89,23 +110,28 @@ class Policy:
         number = self._clients.get(client)
         if number is None:
             groups = frozenset(self.groups(client))
-            number = self._known.get(groups)
-            if number is None:
-                number = self._known[groups] = len(self._profiles)
-                self._profiles.append(self._compile(groups))
+            permits = [permit for permit in self._permits if _binds(permit.permission, client, groups)]
+            number = self.profile_of(groups, permits)
             if len(self._clients) >= _MAX_CLIENTS:
                 self._clients.clear()
             self._clients[client] = number
         return number
 
+    def profile_of(self, groups: frozenset[str], permits: Sequence[Permit] = ()) -> int:
+        """The number of the profile of clients that belong to ``groups`` and hold these exceptions."""
+        alike = groups, tuple(permit.permission.id for permit in permits)
+        number = self._known.get(alike)
+        if number is None:
+            number = self._known[alike] = len(self._profiles)
+            self._profiles.append(self._compile(groups, tuple(permits)))
+        return number
+
     def groups(self, client: str) -> Iterator[str]:
         """The groups that a client belongs to, ``all`` first. An IPv4-mapped address counts as the IPv4 address."""
         yield "all"
-        address: ipaddress.IPv4Address | ipaddress.IPv6Address = ipaddress.ip_address(client.partition("%")[0])
-        if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
-            address = address.ipv4_mapped
+        found = address(client)
         for network, group in self._networks:
-            if address in network:
+            if found in network:
                 yield group
 
     def decide(self, profile: int, key: bytes, qtype: int) -> Verdict:
@@ -114,6 +140,8 @@ class Policy:
         It follows from the name's attribute records and the special rules it meets, and there are few different ones:
         names that are listed alike get the same object.
         """
+        if self._permits and (permit := self.permitted(profile, key, qtype)):
+            return permit.verdict
         records = self.bundle.records(key)
         special = self._met(profile, key) if self._specials else ()
         if not records and not special:
@@ -125,6 +153,23 @@ class Policy:
                 self._decided.clear()
             verdict = self._decided[known] = first(self.trace(profile, key, qtype))
         return verdict
+
+    def permitted(self, profile: int, key: bytes, qtype: int) -> Permit | None:
+        """The exception that lets a query through: one that covers it, while no directive blocks it without allowing
+        that exception."""
+        met = [permit for permit in self._profiles[profile].permits if permit.covers(key)]
+        if not met:
+            return None
+        lifted = frozenset[str]().union(*(permit.lifts for permit in met))
+        return met[0] if self.orders(profile, key, qtype) <= lifted else None
+
+    def orders(self, profile: int, key: bytes, qtype: int) -> frozenset[str]:
+        """The directives that block a query for clients of a profile."""
+        return frozenset(
+            step.verdict.directive
+            for step, hit in self.trace(profile, key, qtype)
+            if hit and step.verdict.action is Action.BLOCK and step.verdict.directive
+        )
 
     @property
     def by_address(self) -> Callable[[int, tuple[bytes, ...], int], Verdict] | None:
@@ -148,27 +193,35 @@ class Policy:
         return self._ordered(profile, {number: hit for number, hit in found.items() if hit.blocked})
 
     def _ordered(self, profile: int, hits: Mapping[int, Hit]) -> list[tuple[Step, Hit | None]]:
-        _, steps, allowed, allows, _ = self._profiles[profile]
-        first = steps if allows.isdisjoint(hits) else allowed
-        order = [*first, *(step for step in steps if step not in first)]
+        own = self._profiles[profile]
+        first = own.steps if own.allows.isdisjoint(hits) else own.allowed
+        order = [*first, *(step for step in own.steps if step not in first)]
         return [(step, hits.get(step.list)) for step in order]
 
     def beyond(self, profile: int, key: bytes, qtype: int) -> int:
-        """The profile for what a name leads to: without the lists that except the name.
+        """The profile for what a name leads to, given what was said for the name itself.
 
-        A list's author excepts a name so that it works, and RPZ-PASSTHRU ends all later triggers of its zone.
+        What the operator allows may lead anywhere, what a list of type allow or an exception lets through to all but
+        what a directive forbids, unless the exception lifts that. A list that excepts the name says nothing more, as
+        RPZ-PASSTHRU ends all later triggers of its zone; the directives that use the list do.
         """
+        own = self._profiles[profile]
+        verdict = self.decide(profile, key, qtype)
+        left = own.steps, own.allowed
+        if verdict.action is Action.ALLOW:
+            lifted = frozenset[str]().union(*(permit.lifts for permit in own.permits if permit.covers(key)))
+            stay = [step for step in own.allowed if verdict.exception or verdict.list]
+            left = (tuple(step for step in stay if step.verdict.directive not in lifted),) * 2
         excepted = frozenset(number for number, hit in self.weighed(profile, key, qtype).items() if not hit.blocked)
-        if not excepted:
+        steps, allowed = (
+            tuple(step for step in steps if step.list not in excepted or step.verdict.directive) for steps in left
+        )
+        if (steps, allowed) == (own.steps, own.allowed):
             return profile
-        number = self._beyond.get((profile, excepted))
+        number = self._beyond.get((profile, steps, allowed))
         if number is None:
-            number = self._beyond[profile, excepted] = len(self._profiles)
-            whole = self._profiles[profile]
-            steps, allowed = (
-                tuple(step for step in steps if step.list not in excepted) for steps in (whole.steps, whole.allowed)
-            )
-            self._profiles.append(whole._replace(steps=steps, allowed=allowed, allows=whole.allows - excepted))
+            number = self._beyond[profile, steps, allowed] = len(self._profiles)
+            self._profiles.append(own._replace(steps=steps, allowed=allowed, allows=own.allows - excepted))
         return number
 
     def hits(self, profile: int, key: bytes, qtype: int) -> dict[int, Hit]:
@@ -228,19 +281,33 @@ class Policy:
         return self._specials.match(key) + self._profiles[profile].always
 
     def changes_at(self) -> datetime | None:
-        """The next instant after ``at`` at which a directive starts, ends or is announced."""
-        instants = (
-            datetime.fromisoformat(directive[field])
-            for directive in self.bundle.policy["directives"].values()
-            for field in ("announce-from", "effective-from", "effective-until")
-            if directive[field]
-        )
+        """The next instant after ``at`` at which a directive starts, ends or is announced, a schedule opens or closes,
+        or an exception starts or ends."""
+        fields = ("announce-from", "effective-from", "effective-until")
+        stated = [directive[field] for directive in self.bundle.policy["directives"].values() for field in fields]
+        stated += [instant for found in self.permissions if found.since for instant in (found.since, found.until)]
+        instants = [datetime.fromisoformat(text) for text in stated if text]
+        instants += [instant for entry in self._schedules if entry and (instant := schedule.changes_at(entry, self.at))]
         return min((instant for instant in instants if instant > self.at), default=None)
 
-    def _compile(self, groups: frozenset[str]) -> Profile:
+    def _permit(self, found: Permission) -> Permit:
+        keys = [(name_key(name.removeprefix("=").encode()), name.startswith("=")) for name in found.names]
+        return Permit(
+            found,
+            tuple(key for key, exact in keys if not exact),
+            frozenset(key for key, exact in keys if exact),
+            frozenset(id for id, entry in self.bundle.policy["directives"].items() if found.meets(entry["exceptions"])),
+            Verdict(Action.ALLOW, exception=found.id),
+        )
+
+    def _compile(self, groups: frozenset[str], permits: tuple[Permit, ...]) -> Profile:
         """The order of precedence for clients of ``groups``: this function is that order."""
         policy = self.bundle.policy
-        entries = [entry for entry in policy["entries"] if not groups.isdisjoint(entry["groups"])]
+        entries = [
+            entry
+            for entry, when in zip(policy["entries"], self._schedules, strict=True)
+            if not groups.isdisjoint(entry["groups"]) and (not when or schedule.active(when, self.at))
+        ]
         orders = list(self._directives(entries))
         lists = list(self._lists(entries))
         strong = [*self._operator(), *self._protected(), *_acting(orders, Action.BLOCK)]
@@ -259,6 +326,7 @@ class Policy:
             allowed=(*strong, *weak[Action.WARN], *weak[Action.OBSERVE], *allowing),
             allows=frozenset(step.list for step in allowing),
             always=self._specials.of_client(groups) if self._specials else (),
+            permits=permits,
         )
 
     def _operator(self) -> Iterator[Step]:
@@ -300,6 +368,20 @@ class Policy:
 def first(trace: Sequence[tuple[Step, Hit | None]]) -> Verdict:
     """The verdict of the first step that has a hit."""
     return next((_answered(step, hit) for step, hit in trace if hit), FORWARD)
+
+
+def address(client: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    """A client's address, without its zone; an IPv4-mapped one as the IPv4 address. Raises ValueError."""
+    found = ipaddress.ip_address(client.partition("%")[0])
+    return (isinstance(found, ipaddress.IPv6Address) and found.ipv4_mapped) or found
+
+
+def _binds(found: Permission, client: str, groups: frozenset[str]) -> bool:
+    """Whether an exception is for a client."""
+    if not groups.isdisjoint(found.groups):
+        return True
+    asker = address(client)
+    return any(asker in ipaddress.ip_network(network) for network in found.clients)
 
 
 def _answered(step: Step, hit: Hit) -> Verdict:

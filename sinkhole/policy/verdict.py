@@ -22,7 +22,7 @@ class Verdict(NamedTuple):
     ``ede`` is the RFC 8914 info-code of a block and ``text`` its EXTRA-TEXT, or that of a warning (UTF-8, at most 200
     octets); ``structured`` are the texts for those who ask for structured DNS errors, the most telling first. All are
     empty otherwise. ``mode`` is the answer that a query must get whatever ``blocking.mode`` says: a mode, ``drop``,
-    ``tcp-only``, or records, ``TYPE DATA`` a line.
+    ``tcp-only``, or records, ``TYPE DATA`` a line. ``exception`` is the id of the exception that lets the name through.
     """
 
     action: Action
@@ -32,6 +32,7 @@ class Verdict(NamedTuple):
     text: str = ""
     mode: str | None = None
     structured: tuple[str, ...] = ()
+    exception: str | None = None
 
 
 FORWARD = Verdict(Action.FORWARD)

@@ -232,10 +232,8 @@ class Engine:
                 send(pack(query, minimal_any(), tcp=tcp), peer)
                 return True
 
-            # Inspection after the cache, for it depends on who asks. A name that is allowed may lead anywhere: who
-            # allowed it wants it to work, and RPZ-PASSTHRU ends all later triggers. The policy is the one that decided.
-            inspection = None if verdict.action is Action.ALLOW else self._inspection
-            done = partial(self._reply, query, profile, inspection, peer, send, tcp)
+            # Inspection after the cache, for it depends on who asks. The policy is the one that decided.
+            done = partial(self._reply, query, profile, self._inspection, peer, send, tcp)
             if verdict.action is Action.WARN:
                 done = partial(_warned, verdict.text, done)
             self.lookup.ask(query, done, peer[0])
@@ -312,7 +310,7 @@ class Engine:
         self,
         query: Query,
         profile: int,
-        inspection: Inspection | None,
+        inspection: Inspection,
         peer: Peer,
         send: Send,
         tcp: bool,
@@ -320,7 +318,7 @@ class Engine:
         age: int,
     ) -> None:
         try:
-            if inspection and (verdict := inspection.verdict(profile, query, response)):
+            if verdict := inspection.verdict(profile, query, response):
                 if verdict.mode in _ORDINARY:  # as a blocked name, and without the aliases that led there
                     self.counters.blocked += 1
                     response, age = blocked(query.qtype, verdict, self.blocking, query.structured), 0

@@ -76,8 +76,7 @@ class Inspection:
             verdict = self._policy.decide(profile, name, qtype)
             if verdict.action is Action.BLOCK:
                 return verdict
-            if verdict.action is Action.ALLOW:  # the first that decides ends it, as RPZ-PASSTHRU does
-                return None
+            profile = self._policy.beyond(profile, name, qtype)
         if self._by_address and found:
             verdict = self._by_address(profile, found, qtype)
             if verdict.action is Action.BLOCK:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple, cast
 
+from sinkhole.policy.exceptions import Permission, permission
 from sinkhole.resolver.access import ANYONE, Rules
 from sinkhole.resolver.listener import DEFAULT_LIMITS, Limits
 from sinkhole.resolver.lookup import DEFAULT_HANDLING, Handling
@@ -23,8 +24,8 @@ class Settings(NamedTuple):
     addresses; ``ttl`` in seconds; ``state``: one of :mod:`sinkhole.service.startup`; ``conditional``: domains and their
     servers; ``ca``: path of a file, or empty; ``token``: the secret that all workers of this resolver mark their own
     probes with; ``tls``: files of the certificate and its key, if any; ``local``: what is answered without asking
-    anyone; ``cache``: octets of it; ``stale``: seconds that answers are kept beyond their time; ``handling`` of
-    answers."""
+    anyone; ``permissions``: the exceptions that hold, or will, or did; ``cache``: octets of it; ``stale``: seconds that
+    answers are kept beyond their time; ``handling`` of answers."""
 
     bundle: str
     servers: tuple[Server, ...]
@@ -41,6 +42,7 @@ class Settings(NamedTuple):
     limits: Limits = DEFAULT_LIMITS
     tls: tuple[str, str] | None = None
     local: Local = Local()
+    permissions: tuple[Permission, ...] = ()
     cache: int = 16 << 20
     stale: float = 0
     handling: Handling = DEFAULT_HANDLING
@@ -56,7 +58,12 @@ class Settings(NamedTuple):
         return *self.upstream, self.cache, self.stale, self.handling
 
     def line(self) -> bytes:
-        return json.dumps({**self._asdict(), "handling": self.handling._asdict()}).encode() + b"\n"
+        plain = {
+            **self._asdict(),
+            "permissions": [found.plain for found in self.permissions],
+            "handling": self.handling._asdict(),
+        }
+        return json.dumps(plain).encode() + b"\n"
 
 
 def parse(line: bytes) -> Settings:
@@ -79,6 +86,7 @@ def parse(line: bytes) -> Settings:
         Limits(*data["limits"]),
         _frozen(data["tls"]),
         _local(*data["local"]),
+        tuple(map(permission, data["permissions"])),
         data["cache"],
         data["stale"],
         Handling(**{**data["handling"], "rebinding": allowed if allowed is None else tuple(allowed)}),

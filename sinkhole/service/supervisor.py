@@ -27,6 +27,7 @@ from typing import Any, NamedTuple
 from sinkhole import __version__, bundle
 from sinkhole.compiler import history
 from sinkhole.errors import SinkholeError
+from sinkhole.policy.exceptions import Permission
 from sinkhole.service import control, startup
 from sinkhole.service.settings import Settings
 from sinkhole.service.sockets import Listening
@@ -156,7 +157,8 @@ class Supervisor:
     to leave the network alone: so after a reload, and then with the network every ``interval`` seconds when there is
     one. Cancelled, it ends the build first. ``found`` is the bundle to start with, ``fresh`` whether it is all that
     this machine has the texts for. ``ready`` is called when all workers answer. ``commands`` is where reloads and the
-    status are asked for.
+    status are asked for. ``register`` gives the exceptions when they changed since it was called last, else None; it
+    raises SinkholeError when their record cannot be trusted, and then those from before stay.
     """
 
     def __init__(
@@ -171,6 +173,7 @@ class Supervisor:
         refresh: Callable[[bool], Awaitable[Built]],
         ready: Callable[[Listening], None],
         commands: socket.socket | None = None,
+        register: Callable[[], tuple[Permission, ...] | None] = lambda: None,
     ) -> None:
         self._workers = [_Worker(number, sockets) for number, sockets in enumerate(listening, 1)]
         self._configured = configured
@@ -182,6 +185,9 @@ class Supervisor:
         self._fresh = fresh
         self._begun = fresh and not configured.interval
         self._was_ready = False
+        self._register = register
+        self._permissions: tuple[Permission, ...] = ()
+        self._note_exceptions()
         self._rejected: Path | None = None
         self._missing: list[str] = []
         self._settings = self._judge(found)
@@ -314,7 +320,7 @@ class Supervisor:
             begun=self._begun,
         )
         self._was_ready = self._was_ready or state == startup.READY
-        return configured.settings._replace(bundle=str(path or ""), state=state)
+        return configured.settings._replace(bundle=str(path or ""), state=state, permissions=self._permissions)
 
     def _tell_state(self) -> None:
         state = self._settings.state
@@ -327,8 +333,21 @@ class Supervisor:
             self._tell_state()
         while True:
             await asyncio.sleep(WATCH)
+            self._note_exceptions()
+            if self._settings.permissions != self._permissions and not self._changing.locked():
+                await self._apply(self._settings._replace(permissions=self._permissions))
             if not self._reloading:
                 await self._take_current()
+
+    def _note_exceptions(self) -> None:
+        try:
+            found = self._register()
+        except SinkholeError as error:
+            log.error("exceptions stay as they were: %s", error)
+            return
+        if found is not None and found != self._permissions:
+            log.info("exceptions in force or to come: %d", len(found))
+            self._permissions = found
 
     async def _take_current(self, *, again: bool = False) -> None:
         """Put the current bundle in force, ``again`` also the one that is: its state may be another now.

@@ -78,7 +78,7 @@ class Worker:
         """
         gc.disable()
         try:
-            policy = await asyncio.to_thread(_policy, settings)
+            policy = await asyncio.to_thread(_policy, settings, self._engine and self._engine.policy)
             gc.freeze()
         finally:
             gc.enable()
@@ -167,7 +167,7 @@ class Worker:
 
     async def _turn(self, policy: Policy, now: datetime) -> None:
         """Put the policy of another instant in force, unless a new one came first."""
-        turned = await asyncio.to_thread(Policy, policy.bundle, now)
+        turned = await asyncio.to_thread(Policy, policy.bundle, now, policy.permissions)
         if self._engine and self._engine.policy is policy:
             self._engine.policy = turned
             self._watch(turned)
@@ -203,11 +203,13 @@ def _upstreams(settings: Settings) -> Upstreams:
     )
 
 
-def _policy(settings: Settings) -> Policy | Waiting:
-    """What decides under these settings."""
+def _policy(settings: Settings, former: object) -> Policy | Waiting:
+    """What decides under these settings; a bundle that is open already is not read again."""
     if settings.state in (CLOSED, OPEN):
         return Waiting(settings.state)
-    return Policy(bundle.load(Path(settings.bundle)), datetime.now(UTC))
+    path = Path(settings.bundle)
+    opened = former.bundle if isinstance(former, Policy) and former.bundle.path == path else bundle.load(path)
+    return Policy(opened, datetime.now(UTC), settings.permissions)
 
 
 def _pending(sock: socket.socket) -> bool:

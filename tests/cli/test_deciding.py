@@ -18,8 +18,8 @@ def test_the_order_the_list_the_source_and_the_line(site: Site) -> None:
     (found,) = explain(site, "Chat.DeepSeek.com.")
 
     assert list(found) == [
-        *("name", "type", "client", "groups", "at", "bundle", "action", "directive", "list", "source", "line", "rule"),
-        *("chain", "answer"),
+        *("name", "type", "client", "groups", "at", "bundle", "action", "directive", "list", "exception"),
+        *("source", "line", "rule", "chain", "answer"),
     ]
     assert (found["name"], found["type"], found["client"]) == ("chat.deepseek.com", "A", "127.0.0.1")
     assert (found["action"], found["directive"], found["list"]) == ("block", ORDER, "deepseek")

@@ -167,3 +167,30 @@ def test_what_a_list_excepts_may_lead_to_what_it_blocks(
         beyond = found.beyond(profile, asked, 1)
         assert (beyond == profile) == (asked not in (b"test.ads.ok.", b"test.ads.ok.deeper."))
         assert found.decide(beyond, target, 1).list == blocked
+
+
+ORDERED = """
+lists:
+  ai: {block: [order.test]}
+  ads: {block: [ads.test]}
+  trusted: {type: allow, sources: [{path: ./good.txt, format: domains}]}
+block: [own.test]
+allow: [free.test]
+policy: [{groups: [all], lists: [ads, trusted], directives: [kr-mofa-2025-02-05]}]
+"""
+
+
+@pytest.mark.parametrize(
+    ("asked", "reached"),
+    [
+        (b"test.plain.", set()),
+        (b"test.good.", {b"test.ads."}),
+        (b"test.free.", {b"test.ads.", b"test.own.", b"com.deepseek."}),
+    ],
+)
+def test_nothing_in_a_list_leads_past_an_order(tmp_path: Path, asked: bytes, reached: set[bytes]) -> None:
+    """A list of type allow lets its names lead to what lists block, and only the operator to what a directive does."""
+    found = policy(tmp_path, ORDERED, {"good.txt": "good.test\n"})
+    beyond = found.beyond(found.profile("198.51.100.1"), asked, 1)
+    targets = (b"test.ads.", b"test.own.", b"com.deepseek.")
+    assert {name for name in targets if found.decide(beyond, name, 1).action is not Action.BLOCK} == reached

@@ -25,20 +25,22 @@ BLOCK = Verdict(Action.BLOCK, "xx-2025-01-01", "ai", 16, "restricted by order xx
 
 
 class Trees:
-    """A policy: trees of names and their verdicts, for all clients alike."""
+    """A policy: trees of names and their verdicts, for all clients alike. What is allowed may lead anywhere."""
+
+    by_address = None
 
     def __init__(self, trees: dict[str, Verdict]) -> None:
         self._trees = [(name_key(name.encode()), verdict) for name, verdict in trees.items()]
-
-    by_address = None
 
     def profile(self, client: str) -> int:
         return 0
 
     def beyond(self, profile: int, key: bytes, qtype: int) -> int:
-        return profile
+        return -1 if self.decide(profile, key, qtype).action is Action.ALLOW else profile
 
     def decide(self, profile: int, key: bytes, qtype: int) -> Verdict:
+        if profile < 0:
+            return FORWARD
         return next((verdict for tree, verdict in self._trees if key.startswith(tree)), FORWARD)
 
 

@@ -79,7 +79,7 @@ def test_rpz_14_what_is_allowed_may_lead_anywhere(allowed: str) -> None:
     target, _ = engine(Trees({allowed: Verdict(Action.ALLOW), "blocked.test": BLOCK}), ANSWERS["A"])
     for _ in range(2):
         assert len(answer(target, asked()).answer) == 3
-    target, _ = engine(Trees({"cdn.example.net": BLOCK, "blocked.test": Verdict(Action.ALLOW)}), ANSWERS["A"])
+    target, _ = engine(Trees({"cdn.example.net": BLOCK, "x.blocked.test": Verdict(Action.ALLOW)}), ANSWERS["A"])
     assert answer(target, asked()).answer[0][0].to_text() == "0.0.0.0"
 
 
@@ -173,9 +173,11 @@ def test_judgements_are_remembered_and_bounded(monkeypatch: pytest.MonkeyPatch) 
     judge = Inspection(Asked({"blocked.test": BLOCK}))
     query = read_query(asked())
     assert query
-    for _ in range(3):
-        assert judge.verdict(0, query, ANSWERS["A"]) == BLOCK
-    assert decided == [b"net.example.cdn.", b"test.blocked.x."]
+    assert judge.verdict(0, query, ANSWERS["A"]) == BLOCK
+    assert decided[-1] == b"test.blocked.x."
+    times = len(decided)
+    assert judge.verdict(0, query, ANSWERS["A"]) == BLOCK
+    assert len(decided) == times
     for number in range(100):
         judge.verdict(0, query, ANSWERS["A"]._replace(names=(b"n%d." % number,)))
         assert len(judge._judged) <= 10

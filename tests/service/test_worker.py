@@ -29,7 +29,7 @@ def bundle_with(directory: Path, **directive: Any) -> Path:
     """A bundle of the default policy, without its list, with its directive changed."""
     catalogue = load()
     made = plan.make(config.load(None, catalogue), catalogue)
-    entry = {"groups": ["all"], "directives": [ORDER], "lists": [], "action": None}
+    entry = {"schedule": None, "groups": ["all"], "directives": [ORDER], "lists": [], "action": None}
     order = {**made.policy["directives"][ORDER], **directive}
     policy = {**made.policy, "entries": [entry], "directives": {ORDER: order}}
     return build.build(made._replace(policy=policy), [], directory).path

@@ -1,0 +1,43 @@
+"""Tests of a policy that stand in its configuration: for this client and name, at this instant, this must happen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from datetime import datetime
+from typing import NamedTuple
+
+from dnslib import QTYPE
+
+from sinkhole.bundle import Bundle
+from sinkhole.names import key
+from sinkhole.policy.exceptions import Permission
+from sinkhole.policy.policy import Policy
+from sinkhole.policy.verdict import Action
+
+
+class Expected(NamedTuple):
+    """One expectation, and where it is written; ``at`` is None for the instant of the test."""
+
+    where: str
+    client: str
+    name: str
+    rtype: str
+    at: datetime | None
+    action: Action
+
+
+def failures(
+    bundle: Bundle, expected: Iterable[Expected], now: datetime, permissions: tuple[Permission, ...] = ()
+) -> Iterator[str]:
+    """What is not as expected, a line each."""
+    policies: dict[datetime, Policy] = {}
+    for wanted in expected:
+        at = wanted.at or now
+        policy = policies.setdefault(at, Policy(bundle, at, permissions))
+        verdict = policy.decide(policy.profile(wanted.client), key(wanted.name.encode()), QTYPE.reverse[wanted.rtype])
+        if verdict.action is not wanted.action:
+            because = verdict.exception or verdict.directive or verdict.list or "no list or directive has it"
+            yield (
+                f"{wanted.where}: {wanted.name} {wanted.rtype} for {wanted.client} at {at.isoformat()}: "
+                f"expected {wanted.action}, is {verdict.action} ({because})"
+            )
