@@ -611,10 +611,34 @@ class Local(Model):
         return self
 
 
+def _parse_token(text: str) -> str:
+    if re.fullmatch("[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?", text):
+        return text
+    raise ValueError(f"{text!r} is not a token: 1 to 63 lower-case letters, digits and '-', as one label of a name")
+
+
+Token = Annotated[str, Text(_parse_token)]
+
+
 class Group(Model):
     """Some of the clients."""
 
-    clients: tuple[Network, ...] = Field(min_length=1, description="Their addresses and networks.")
+    clients: tuple[Network, ...] = Field((), description="Their addresses and networks.")
+    tokens: tuple[Token, ...] = Field(
+        (),
+        description="Words by which clients over TLS say that they belong to it: the first label of the name that they "
+        "call this resolver by, as `kiosk` in kiosk.dns.example.com.",
+        examples=[["kiosk-7f3a"]],
+    )
+    exclusive: StrictBool = Field(
+        False, description="Whether no client of it may be in another group that is exclusive too."
+    )
+
+    @model_validator(mode="after")
+    def _has_members(self) -> Self:
+        if not self.clients and not self.tokens:
+            raise ValueError("a group needs clients or tokens")
+        return self
 
 
 class Exports(Model):
@@ -795,6 +819,7 @@ def _conflicts(config: Config) -> Iterator[tuple[KeyPath, str]]:
         yield ("listen", "dot"), "DNS over TLS takes a certificate; set tls.cert and tls.key"
     yield from open_to_all(config, (*config.listen.dns, *config.listen.dot))
     yield from _own_addresses(config)
+    yield from _in_two_groups(config)
 
 
 def open_to_all(config: Config, endpoints: Iterable[Endpoint]) -> Iterator[tuple[KeyPath, str]]:
@@ -813,6 +838,21 @@ def open_to_all(config: Config, endpoints: Iterable[Endpoint]) -> Iterator[tuple
                     "or set access.open: true"
                 ),
             )
+
+
+def _in_two_groups(config: Config) -> Iterator[tuple[KeyPath, str]]:
+    """(path, what is wrong) of networks that two exclusive groups have, and of tokens that any two have."""
+    seen: list[tuple[str, IPv4Network | IPv6Network]] = []
+    tokens: dict[str, str] = {}
+    for id, group in config.groups.items():
+        for index, network in enumerate(group.clients if group.exclusive else ()):
+            for other, taken in seen:
+                if other != id and taken.version == network.version and taken.overlaps(network):
+                    yield ("groups", id, "clients", index), f"{network} is in {other} ({taken}), and both are exclusive"
+            seen.append((id, network))
+        for index, token in enumerate(group.tokens):
+            if tokens.setdefault(token, id) != id:
+                yield ("groups", id, "tokens", index), f"{token} is a token of {tokens[token]} already"
 
 
 def _own_addresses(config: Config) -> Iterator[tuple[KeyPath, str]]:

@@ -192,11 +192,118 @@ def test_endpoints_print_as_they_are_written(text: str) -> None:
         ("[2001:0db8::0001]:5300", Server("udp", "2001:db8::1", 5300)),
         ("tcp://192.0.2.1", Server("tcp", "192.0.2.1", 53)),
         ("tcp://[2001:db8::1]:853", Server("tcp", "2001:db8::1", 853)),
+        ("tls://192.0.2.1", Server("tls", "192.0.2.1", 853)),
+        ("tls://[2001:db8::1]:8853", Server("tls", "2001:db8::1", 8853)),
+        ("tls://2001:db8::1", Server("tls", "2001:db8::1", 853)),
+        ("tls://DNS.Example.net.", Server("tls", "dns.example.net", 853)),
+        ("tls://dns.example.net:8853", Server("tls", "dns.example.net", 8853)),
+        ("https://dns.example.net/dns-query", Server("https", "dns.example.net", 443, "/dns-query")),
+        ("https://dns.example.net", Server("https", "dns.example.net", 443, "/dns-query")),
+        ("https://dns.example.net:8443/a/b%20c?d=e", Server("https", "dns.example.net", 8443, "/a/b%20c?d=e")),
+        ("https://[2001:db8::1]/q", Server("https", "2001:db8::1", 443, "/q")),
+        ("https://router", Server("https", "router", 443, "/dns-query")),
     ],
 )
-def test_servers_are_addresses_with_or_without_a_port(text: str, server: Server) -> None:
+def test_servers_are_addresses_or_for_some_host_names(text: str, server: Server) -> None:
     assert parse_server(text) == server
     assert parse_server(str(server)) == server
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("tls://dns.example/path", "only https:// has a path"),
+        ("tcp://dns.example", "has no IP address"),
+        ("tls://", "neither an address nor a host name"),
+        ("https:///dns-query", "neither an address nor a host name"),
+        ("https://user:secret@dns.example/", "has no port from 0 to 65535"),
+        ("https://dns.example:99999/", "has no port from 0 to 65535"),
+        ("tls://dns.example:0", "port 0 is not a server"),
+        ("https://dns.example/dns-query{?dns}", "is not a path"),
+        ("https://dns.example/a b", "is not a path"),
+        ("tls://dns..example", "an empty label"),
+        ("0.0.0.0", "is not the address of a server"),
+        ("tcp://[ff02::1]:53", "is not the address of a server"),
+    ],
+)
+def test_servers_that_make_no_sense_say_why(text: str, said: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(said)):
+        parse_server(text)
+
+
+def test_upstreams_of_every_kind(load: Load) -> None:
+    found = load(
+        """
+upstream:
+  servers: ["tls://dns.example.net"]
+  strategy: random
+  conditional: {Corp.Example.: [192.0.2.53], 2.0.192.in-addr.arpa: ["tcp://192.0.2.54"], lan: [192.0.2.1]}
+  bootstrap: ["192.0.2.1", "tcp://192.0.2.2"]
+  ca: own-ca.pem
+"""
+    ).upstream
+    assert found.strategy == "random"
+    assert dict(found.conditional) == {
+        "corp.example": (Server("udp", "192.0.2.53", 53),),
+        "2.0.192.in-addr.arpa": (Server("tcp", "192.0.2.54", 53),),
+        "lan": (Server("udp", "192.0.2.1", 53),),
+    }
+    assert found.bootstrap == (Server("udp", "192.0.2.1", 53), Server("tcp", "192.0.2.2", 53))
+    assert found.ca == load.path.parent / "own-ca.pem"
+
+
+@pytest.mark.parametrize(
+    ("listen", "upstream", "path"),
+    [
+        ("192.0.2.1:53", "servers: [192.0.2.9, 192.0.2.1]", "servers[1]"),
+        ("192.0.2.1:53", "servers: ['tcp://192.0.2.1']", "servers[0]"),
+        ("192.0.2.1:53", "conditional: {corp.example: [192.0.2.1]}", "conditional.corp.example[0]"),
+        ("192.0.2.1:53", "bootstrap: [192.0.2.1]", "bootstrap[0]"),
+        ("[2001:db8::1]:5300", "servers: ['[2001:db8:0::1]:5300']", "servers[0]"),
+        ("0.0.0.0:53", "servers: [127.0.0.53]", "servers[0]"),
+        ("[::]:53", "servers: ['::1']", "servers[0]"),
+        ("127.0.0.1:53", "servers: ['::ffff:127.0.0.1']", "servers[0]"),
+    ],
+)
+def test_forwarding_to_ourselves_is_refused(load: Load, listen: str, upstream: str, path: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(f'listen: {{dns: ["{listen}"]}}\nupstream: {{{upstream}}}\n')
+    (problem,) = caught.value.problems
+    assert problem.path == f"upstream.{path}"
+    assert (problem.file, problem.line) == (str(load.path), 2)
+    assert problem.message.endswith(" is this resolver itself: queries would go round for ever")
+
+
+def test_another_port_of_our_own_host_is_somebody_else(load: Load) -> None:
+    text = 'listen: {dns: ["127.0.0.1:53", "0.0.0.0:5353"]}\nupstream: {servers: ["127.0.0.1:5300", 192.0.2.1]}\n'
+    assert len(load(text).upstream.servers) == 2
+
+
+@pytest.mark.parametrize(("content", "said"), [(None, "cannot be read: No such file"), ("hello", "is not a PEM file")])
+def test_certificates_that_cannot_be_used_are_a_problem(load: Load, content: str | None, said: str) -> None:
+    (load.path.parent / "own-ca.pem").unlink()
+    if content:
+        (load.path.parent / "own-ca.pem").write_text(content)
+    with pytest.raises(ConfigError, match=rf":1:12: upstream.ca: .*own-ca.pem {said}"):
+        load("upstream: {ca: own-ca.pem}")
+
+
+def test_host_names_are_asked_from_plain_servers_or_from_those_of_the_system(load: Load, tmp_path: Path) -> None:
+    system = tmp_path / "resolv.conf"
+    named = 'servers: ["tls://dns.example", "tls://192.0.2.7", "192.0.2.8", "tcp://192.0.2.9"]'
+
+    def asked(upstream: str) -> list[str]:
+        return list(map(str, config.bootstrap(load(f"upstream: {{{upstream}}}"), system)))
+
+    assert asked(named) == ["192.0.2.8:53", "tcp://192.0.2.9:53"]
+    assert asked(f"{named}, bootstrap: [192.0.2.1]") == ["192.0.2.1:53"]
+    assert asked('servers: ["tls://192.0.2.7"]') == []
+    for only in ('servers: ["https://dns.example"]', 'conditional: {corp.example: ["tls://dns.corp.example"]}'):
+        system.write_text("")
+        with pytest.raises(ConfigError, match=r"there is none to forward to; set upstream.bootstrap"):
+            asked(only)
+        system.write_text("nameserver 192.0.2.33\n")
+        assert asked(only) == ["192.0.2.33:53"]
 
 
 def test_system_resolvers_are_those_of_resolv_conf_but_ourselves(tmp_path: Path) -> None:
@@ -365,3 +472,27 @@ def test_records_have_one_spelling(load: Load) -> None:
         "host": ('TXT "one" "two words"', "HTTPS 1 . alpn=h2"),
     }
     assert found.where("records", "host") == (str(load.path), 4)
+
+
+@pytest.mark.parametrize(
+    ("groups", "message"),
+    [
+        (
+            "{a: {clients: [10.0.0.0/8], exclusive: true}, b: {clients: [10.1.0.0/16], exclusive: true}}",
+            "groups.b.clients[0]: 10.1.0.0/16 is in a (10.0.0.0/8), and both are exclusive",
+        ),
+        ("{a: {tokens: [x]}, b: {tokens: [y, x]}}", "groups.b.tokens[1]: x is a token of a already"),
+        ("{a: {}}", "a group needs clients or tokens"),
+        ("{a: {tokens: [A.b]}}", "'A.b' is not a token"),
+    ],
+)
+def test_groups_that_cannot_be(load: Load, groups: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        load(f"groups: {groups}")
+
+
+def test_groups_that_may_overlap(load: Load) -> None:
+    found = load(
+        "groups: {a: {clients: [10.0.0.0/8], exclusive: true}, b: {clients: [10.1.0.0/16, '::/0'], tokens: [b]}}"
+    )
+    assert found.groups["a"].exclusive

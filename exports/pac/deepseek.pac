@@ -5,6 +5,7 @@
 // Last modified: 2026-11-22
 // Version: ee623d4f02e9
 // Syntax: proxy auto-configuration
+// Usage: the URL of the automatic proxy configuration in a browser or system
 // Number of entries: 44
 var exact = {}, below = {};
 function put(name, scope, blocked) {

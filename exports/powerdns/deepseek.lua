@@ -5,6 +5,7 @@
 -- Last modified: 2026-11-22
 -- Version: ee623d4f02e9
 -- Syntax: PowerDNS Recursor script
+-- Usage: PowerDNS Recursor: lua-dns-script=FILE
 -- Number of entries: 44
 local rules = [[
 block tree aideepseek.cc

@@ -21,6 +21,7 @@ from sinkhole.compiler.parsed import Cache
 from sinkhole.compiler.report import report as report_of
 from sinkhole.errors import GuardError
 from sinkhole.exports.publish import INDEX, publish
+from sinkhole.exports.readme import README
 from sinkhole.files import Lock, sweep, write_atomic
 from sinkhole.formats import FORMATS
 
@@ -40,7 +41,11 @@ def build(
         bool, typer.Option("--refresh", help="Ask every source, also those whose copy still counts as fresh.")
     ] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Fetch and compile, say what would change, and change nothing.")
+        bool,
+        typer.Option(
+            "--dry-run",
+            help="Fetch and compile, say what would change and what exports cannot state, and change nothing.",
+        ),
     ] = False,
     accept_change: Annotated[
         bool, typer.Option("--accept-change", help="Accept what a guard would refuse; the bundle records it.")
@@ -88,7 +93,7 @@ def build(
         )
         report = report_of(built, ctx.plan, cache)
         written, report["exports"] = False, []
-        if exports and not dry_run:
+        if exports:
             bars.update("exports", 0, None)
             written, report["exports"] = _exports(ctx, built, cache)
         if built.lists and not dry_run:
@@ -100,7 +105,7 @@ def build(
         if as_json:
             print(json.dumps(report, ensure_ascii=False))
         else:
-            _show(report)
+            _show(report, dry_run)
     for line in _notes(built):
         print(f"sinkhole: {line}", file=sys.stderr)
     if built.refused:
@@ -131,34 +136,34 @@ def rollback(
 
 
 def _exports(ctx: context.Context, built: building.Built, cache: Cache) -> tuple[bool, list[dict[str, Any]]]:
-    """Whether exports were written, and what there is now. They are left alone while they are in place and say what
-    this bundle says."""
+    """Whether exports were written, and what there is now; after a dry run, what there would be. They are left alone
+    while they are in place and say what this bundle says."""
     directory, formats = ctx.config.exports.dir, ctx.config.exports.formats
-    wanted = {
-        "inputs": json.loads((built.path / "manifest.json").read_bytes())["inputs"],
-        "lists": ctx.exported,
-        "formats": list(formats),
-    }
     path = ctx.config.state_dir / "exports.json"
+    named = set(ctx.exported)
+    wanted = {"lists": ctx.exported, "formats": list(formats)}
+    if built.kept or not built.lists:
+        wanted["inputs"] = json.loads((built.path / "manifest.json").read_bytes())["inputs"]
     if not built.lists and (found := _in_place(directory, path, wanted)) is not None:
         return False, found
     lists = (
         built.lists or building.compile_lists(ctx.plan, ctx.plan.lists, built.feeds, built.before, cache=cache).lists
     )
-    named = set(ctx.exported)
-    published = publish(directory, [made for made in lists if made.plan.id in named], [FORMATS[id] for id in formats])
-    record = {**wanted, "dir": str(directory), "index": _sha256(directory / INDEX)}
-    write_atomic(path, json.dumps(record, indent=1).encode() + b"\n")
-    for place in {directory, *((directory / file.path).parent for file in published)}:
-        sweep(place)
-    return True, [file.data() for file in published]
+    exported = [made for made in lists if made.plan.id in named]
+    published = publish(directory, exported, [FORMATS[id] for id in formats], keep=built.kept)
+    if built.kept:
+        record = {**wanted, "dir": str(directory), "index": _sha256(directory / INDEX)}
+        write_atomic(path, json.dumps(record, indent=1).encode() + b"\n")
+        for place in {directory, *((directory / file.path).parent for file in published)}:
+            sweep(place)
+    return built.kept, [file.data() for file in published]
 
 
 def _in_place(directory: Path, record: Path, wanted: dict[str, Any]) -> list[dict[str, Any]] | None:
     """The exports of ``wanted`` as their index has them, if every file is as it was written."""
     try:
         expected = {**wanted, "dir": str(directory), "index": _sha256(directory / INDEX)}
-        if json.loads(record.read_bytes()) != expected:
+        if json.loads(record.read_bytes()) != expected or not (directory / README).exists():
             return None
         found: list[dict[str, Any]] = json.loads((directory / INDEX).read_bytes())["exports"]
         return found if all(_sha256(directory / file["path"]) == file["sha256"] for file in found) else None
@@ -184,7 +189,7 @@ def _notes(built: building.Built) -> Iterator[str]:
         yield f"{feed.error}; {kept}"
 
 
-def _show(report: dict[str, Any]) -> None:
+def _show(report: dict[str, Any], dry_run: bool) -> None:
     feeds = {feed["id"]: feed for feed in report["feeds"]}
     rows = [
         (
@@ -214,7 +219,8 @@ def _show(report: dict[str, Any]) -> None:
             print(f"{entry['id']}: {count} rules about name servers, which the resolver does not enforce")
     if report["exports"]:
         losses = [(file["path"], _loss(file["loss"])) for file in report["exports"] if _loss(file["loss"])]
-        print(f"\n{len(report['exports'])} exports in place{'; rules that some could not state:' if losses else ''}")
+        done, some = ("would be in place", "cannot") if dry_run else ("in place", "could not")
+        print(f"\n{len(report['exports'])} exports {done}{f'; rules that some {some} state:' if losses else ''}")
         if losses:
             tables.show(["", ""], losses)
     if report["bundle"]:

@@ -24,6 +24,8 @@ from sinkhole.compiler.compile import Compiled
 from sinkhole.compiler.parsed import Cache
 from sinkhole.config import Config
 from sinkhole.errors import SinkholeError
+from sinkhole.feeds.fetch import Machine
+from sinkhole.feeds.lookup import resolver
 from sinkhole.feeds.origin import fetcher
 from sinkhole.feeds.store import Fetcher, Store
 from sinkhole.policy.exceptions import Permission, register
@@ -120,7 +122,7 @@ class Context:
         return build.feeds(
             self.plan,
             store or self.store,
-            fetcher=_fetcher(self.plan),
+            fetcher=_fetcher(self.config, self.plan),
             offline=offline,
             refresh=refresh,
             now=self.now,
@@ -135,7 +137,7 @@ class Context:
                 f"no list {id!r}; there are: {', '.join(sorted(self.config.all_lists(self.catalogue)))}"
             )
         wanted = plan.only(self.config, self.catalogue, id)
-        feeds = build.feeds(wanted, self.store, fetcher=_fetcher(wanted), offline=True, now=self.now)
+        feeds = build.feeds(wanted, self.store, fetcher=_fetcher(self.config, wanted), offline=True, now=self.now)
         for feed in feeds:
             if feed.copy is None:
                 raise SinkholeError(f"{feed.error}; run `sinkhole build` first")
@@ -143,8 +145,10 @@ class Context:
         return build.compile_lists(wanted, wanted.lists, feeds, before, cache=self.cache(keep=False)).lists[0]
 
 
-def _fetcher(wanted: plan.Plan) -> Fetcher:
-    return fetcher(source.origin for source in wanted.sources)
+def _fetcher(config: Config, wanted: plan.Plan) -> Fetcher:
+    upstream = config.upstream
+    resolve = resolver((*upstream.servers, *upstream.bootstrap), config.listen.dns)
+    return fetcher((source.origin for source in wanted.sources), machine=Machine(resolve))
 
 
 def load(path: Path | None) -> Context:

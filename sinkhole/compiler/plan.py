@@ -7,17 +7,20 @@ around feeds. Nothing after this step knows a configuration key.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from os.path import normpath
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
 from sinkhole.catalogue.loader import Catalogue
-from sinkhole.catalogue.model import Directive, ListSource, ListSpec, ServiceRef
+from sinkhole.catalogue.model import Directive, ListSource, ListSpec, ServiceRef, Target
 from sinkhole.compiler.guard import Fence, fence
 from sinkhole.config import Config
 from sinkhole.feeds.fetch import shown
 from sinkhole.feeds.origin import Origin
+from sinkhole.names import BadName, parse_name
 from sinkhole.policy.policy import INTERNAL, OPERATOR_ALLOW, OPERATOR_BLOCK
 from sinkhole.rules import Kind, Rank, Rule, Scope
 
@@ -46,7 +49,7 @@ class SourcePlan(NamedTuple):
 
     @property
     def origin(self) -> Origin:
-        return Origin(self.location, self.mirrors, self.interval, self.local, self.within)
+        return Origin(self.location, self.mirrors, self.interval, self.local, self.within, self.format == "v2fly")
 
 
 class Own(NamedTuple):
@@ -82,7 +85,7 @@ class ListPlan(NamedTuple):
     @property
     def portable(self) -> ListPlan:
         """All of it that a bundle depends on; files count by the name that people know them by."""
-        nowhere = Origin("")._asdict()
+        nowhere = {name: value for name, value in Origin("")._asdict().items() if name in SourcePlan._fields}
         return self._replace(sources=tuple(source._replace(**nowhere) for source in self.sources))
 
 
@@ -123,6 +126,7 @@ def make(config: Config, catalogue: Catalogue) -> Plan:
     )
     policy = {
         "groups": {id: sorted(map(str, group.clients)) for id, group in sorted(config.groups.items())},
+        "tokens": {token: id for id, group in sorted(config.groups.items()) for token in group.tokens},
         "directives": directives,
         "entries": [
             {
@@ -136,17 +140,31 @@ def make(config: Config, catalogue: Catalogue) -> Plan:
         ],
         "allow-lists": [entry.id for entry in lists if entry.allows],
     }
-    return Plan(lists, policy, _fence(catalogue))
+    return Plan(lists, policy, _fence(config, catalogue))
 
 
 def only(config: Config, catalogue: Catalogue, list_id: str) -> Plan:
     """A plan of one list and no policy."""
     spec = config.all_lists(catalogue)[list_id]
-    return Plan((_Planner(config, catalogue).list(spec),), {}, _fence(catalogue))
+    return Plan((_Planner(config, catalogue).list(spec),), {}, _fence(config, catalogue))
 
 
-def _fence(catalogue: Catalogue) -> Fence:
-    return fence((entry.target for entry in catalogue.never), (entry.name for entry in catalogue.protected))
+def _fence(config: Config, catalogue: Catalogue) -> Fence:
+    never = (entry.target for entry in catalogue.never)
+    needed = (Target(name, Scope.EXACT) for name in _needed(config, catalogue))
+    return fence({*never, *needed}, (entry.name for entry in catalogue.protected))
+
+
+def _needed(config: Config, catalogue: Catalogue) -> Iterator[str]:
+    """The names without which no update would come any more: the hosts of all feeds and their mirrors, and the upstream
+    servers that are given by name."""
+    planner = _Planner(config, catalogue)
+    sources = [planner.source(source) for spec in config.all_lists(catalogue).values() for source in spec.sources]
+    places = (place for source in sources for place in (source.location, *source.mirrors) if "://" in place)
+    hosts = (urlsplit(place).hostname or "" for place in places)
+    for host in (*hosts, *(server.host for server in config.upstream.servers)):
+        with suppress(BadName):  # an address, or a name of one label, which no feed can block
+            yield parse_name(host)
 
 
 def _directive(directive: Directive) -> dict[str, Any]:
@@ -234,7 +252,7 @@ class _Planner:
             spec.license or "",
             spec.updated.isoformat() if spec.updated else "",
             allows,
-            sources=tuple(map(self._source, spec.sources)),
+            sources=tuple(map(self.source, spec.sources)),
             own=tuple(own),
             hosts=tuple(host for ref in spec.services for host in self._hosts(ref)),
             max_change=spec.max_change,
@@ -258,7 +276,7 @@ class _Planner:
         tiers = self.catalogue.services[ref.service].tiers
         return (host for tier in ref.tiers for entry in tiers.get(tier, ()) for host in entry.hosts)
 
-    def _source(self, source: ListSource) -> SourcePlan:
+    def source(self, source: ListSource) -> SourcePlan:
         if source.source is not None:
             known = self.catalogue.sources[source.source]
             return SourcePlan(

@@ -1,28 +1,41 @@
 """Fit a list into a format: the statements that block what the list blocks, and never more.
 
 Where a format has no word for a rule, the narrower statement is taken and the loss is counted.
+
+What a name comes to decides what is said about it, as long as no tree has a hole in it: a table turns the codes of a
+million names into statements in one step. Trees with holes are worked out name by name, each form of a tree once.
 """
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_left
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import NamedTuple
 
 from sinkhole.compiler.blocklist import REDUNDANT, Code, Resolved
+from sinkhole.exports.holding import gather, without
 from sinkhole.exports.loss import Loss
-from sinkhole.exports.special import between_keys, weigh
+from sinkhole.exports.special import QUERY, Ready, between_keys, weigh
+from sinkhole.exports.statements import Names, Statements, by_key, spliced, stated
+from sinkhole.formats import networks
 from sinkhole.formats.format import Format
 from sinkhole.rules import Kind, Rank, Scope, Special
 
 _TREE = Code.EXACT | Code.BELOW
+_HOST = Code.EXACT | 8  #: the code of a known host name, which is no name of the list
+_SMALL = 8  #: the most names of a tree whose form is remembered
+
+#: What states a list: its keys and codes in order to (key, kind) in order, counting what it cannot say.
+Way = Callable[[Resolved, Loss], Iterator[tuple[bytes, Kind]]]
 
 
 class Fitted(NamedTuple):
-    """Statements, sorted by key, what they leave out, and the lines of special rules."""
+    """Statements, what they leave out, and the lines of special rules."""
 
-    statements: list[tuple[bytes, Kind]] | _Plain
+    statements: Statements
     loss: Loss
     special: Sequence[str] = ()
 
@@ -39,88 +52,156 @@ def fit(
     special: Iterable[Special] = (),
     masks: Mapping[bytes, int] | None = None,
 ) -> Fitted:
-    """The statements of ``format`` for a list; ``hosts`` are keys of known host names.
+    """:func:`fit_ready` for a list that goes into one format."""
+    return fit_ready(Ready(resolved, masks or {}), hosts, format, special)
 
-    With ``special`` rules, ``masks`` are those of the keys (:class:`~sinkhole.compiler.blocklist.Blocklist`), less what
-    an ancestor states already.
-    """
+
+def fit_ready(ready: Ready, hosts: Collection[bytes], format: Format, special: Iterable[Special] = ()) -> Fitted:
+    """The statements of ``format`` for a list with ``special`` rules; ``hosts`` are keys of known host names."""
     loss = Loss()
     lines: list[str] = []
-    weighed = None
+    resolved, weighed = ready.resolved, None
+    if format.networks:
+        told, rest = networks.stated(special, format.networks)
+        if not any(rule.kind.allow and rule.on not in QUERY for rule in rest):  # which might be stronger
+            lines, special = told, rest
     if special := tuple(special):
-        resolved, lines, weighed = weigh(resolved, masks or {}, special, format, loss)
-    if weighed is None and (plain := _plain(resolved, hosts, format, loss)):
-        return Fitted(plain, loss, lines)
+        resolved, more, weighed = weigh(ready, special, format, loss)
+        lines += more
     if weighed is not None:
-        statements = weighed
+        statements = stated(weighed)
     elif not format.lines:
-        statements = []
-        loss.unfit = sum(1 for _, code in resolved.entries() if code & _TREE)
-    elif format.nested:
-        statements = list(_nested(resolved))
-    elif format.closest:
-        statements = list(_closest(resolved, frozenset(format.lines), loss))
-    elif any(kind.allow for kind in format.lines):
-        statements = list(_with_exceptions(resolved, frozenset(format.lines), loss))
+        statements = Statements(Names([]))
+        loss.unfit = sum(resolved.codes.count(code) for code in range(256) if code & _TREE and code not in REDUNDANT)
     else:
-        statements = list(_blocks_only(resolved, hosts, frozenset(format.lines), loss))
-    fitting = [statement for statement in statements if len(statement[0]) <= format.max_name + 1]
-    loss.too_long = len(statements) - len(fitting)
-    if format.unfit:
-        unfit = format.unfit.search
-        loss.unfit = len(fitting)
-        fitting = [statement for statement in fitting if not unfit(statement[0])]
-        loss.unfit -= len(fitting)
-    fitting.sort()
-    return Fitted(fitting, loss, lines)
+        names = ready.names if resolved is ready.resolved else Names(resolved.keys)
+        statements = _fit(resolved, names, hosts, format, loss)
+    return Fitted(statements, loss, lines)
 
 
-@dataclass(frozen=True)
-class _Plain:
-    """The statements of a list without any hole, made one by one as they are asked for: a million take no memory.
-
-    ``said`` are the kinds of statement for each code.
-    """
-
-    resolved: Resolved
-    said: Mapping[int, tuple[Kind, ...]]
-
-    def __len__(self) -> int:
-        return sum(self.resolved.codes.count(code) * len(kinds) for code, kinds in self.said.items())
-
-    def __iter__(self) -> Iterator[tuple[bytes, Kind]]:
-        said = [self.said.get(code, ()) for code in range(256)]
-        for key, code in zip(self.resolved.keys, self.resolved.codes, strict=True):
-            for kind in said[code]:
-                yield key, kind
-
-
-def _plain(resolved: Resolved, hosts: Collection[bytes], format: Format, loss: Loss) -> _Plain | None:
-    """The statements of a list where every name can be judged alone: most lists, and the large ones. None for any
-    other, and where some name does not fit the format."""
-    count = resolved.codes.count
-    if len(resolved.codes) > sum(map(count, (0, Code.EXACT, _TREE, _TREE | Code.INHERITED))):
-        return None
-    exact, below, tree = (Kind(scope) for scope in (Scope.EXACT, Scope.SUBDOMAINS, Scope.TREE))
-    said: dict[int, tuple[Kind, ...]]
-    if tree in format.lines and (exact in format.lines or not count(Code.EXACT)):
-        said = {int(Code.EXACT): (exact,), int(_TREE): (tree,)}
-    elif format.nested:
-        said = {int(Code.EXACT): (exact,), int(_TREE): (exact, below)}
-    elif exact in format.lines and not hosts:
-        said = dict.fromkeys((int(Code.EXACT), int(_TREE), int(_TREE | Code.INHERITED)), (exact,))
-    else:
-        return None
-    if max(map(len, resolved.keys), default=0) > format.max_name + 1:
-        return None
-    if format.unfit and any(map(format.unfit.search, resolved.keys)):
-        return None
-    if tree not in format.lines and not format.nested:
-        loss.narrowed += count(_TREE)
-    return _Plain(resolved, said)
+def _fit(resolved: Resolved, names: Names, hosts: Collection[bytes], format: Format, loss: Loss) -> Statements:
+    kinds = frozenset(format.lines)
+    if unheld := names.unheld(format):
+        pairs = zip(resolved.keys, resolved.codes, strict=True)
+        entries = gather((key, code & 1, code >> 1 & 1, code >> 2 & 1) for key, code in pairs)
+        resolved = without(entries, unheld, format, loss).decided
+        names = Names(resolved.keys)
+    if format.nested:
+        return _state(resolved, names, _nested, loss, between=True)
+    if format.closest:
+        return _state(resolved, names, partial(_closest, kinds=kinds), loss)
+    if any(kind.allow for kind in kinds):
+        return _state(resolved, names, partial(_with_exceptions, kinds=kinds), loss)
+    if known := sorted(host for host in set(hosts) if _blocked(resolved, host) and _code(resolved, host) is None):
+        places = [bisect_left(resolved.keys, host) for host in known]
+        names = names.including(known, places)
+        resolved = Resolved(names.keys, spliced(resolved.codes, places, bytes([_HOST]) * len(known)))
+    trees = any(kind.scope & Scope.SUBDOMAINS for kind in kinds)
+    return _state(resolved, names, partial(_blocks_only, kinds=kinds), loss, alone=not trees)
 
 
-def _nested(resolved: Resolved) -> Iterator[tuple[bytes, Kind]]:
+def _state(
+    resolved: Resolved, names: Names, way: Way, loss: Loss, *, between: bool = False, alone: bool = False
+) -> Statements:
+    """The statements of ``way``. ``between``: it also states names that no rule names. ``alone``: what it says about a
+    name follows from the code of that name."""
+    keys, codes = resolved
+    made = Statements(names)
+
+    def form(keys: Sequence[bytes], codes: bytes) -> tuple[bytes, Loss]:
+        """What is stated about the names of a whole tree, as numbers."""
+        lost = Loss()
+        kinds = by_key(way(Resolved(list(keys), bytearray(codes)), lost))
+        return bytes(made.number(kinds.get(key, ())) for key in keys), lost
+
+    table, flat = bytearray(256), bytearray(codes)
+    single = {code: form([b"a."], bytes([code])) for code in set(codes) if alone or code < Code.INHERITED}
+    for code, (number, _) in single.items():
+        table[code] = number[0]
+    below = any(kind.scope & Scope.SUBDOMAINS and not kind.allow for kind in made.said[table[Code.BELOW]])
+    made.shapes = codes.translate(table)
+    forms: dict[tuple[bytes, bytes], tuple[bytes, Loss]] = {}
+    met: Counter[tuple[bytes, bytes]] = Counter()
+    apart: list[range] = []
+    for first, end in () if alone else _holed_trees(keys, codes, lost=not below):
+        tree = keys[first:end]
+        parents = _parents(tree, between) if len(tree) <= _SMALL else None
+        if parents is None:
+            apart.append(range(first, end))
+        else:
+            known = bytes(codes[first:end]), parents
+            if known not in forms:
+                forms[known] = form(tree, known[0])
+            made.shapes[first:end] = forms[known][0]
+            met[known] += 1
+        flat[first:end] = bytes(end - first)
+    for code, (_, lost) in single.items():
+        loss.add(lost, flat.count(code))
+    for known, times in met.items():
+        loss.add(forms[known][1], times)
+    if apart:
+        _state_apart(resolved, apart, way, made, loss)
+    return made
+
+
+def _state_apart(resolved: Resolved, apart: Iterable[range], way: Way, made: Statements, loss: Loss) -> None:
+    """Work the trees at ``apart`` out name by name."""
+    places = [at for tree in apart for at in tree]
+    keys = [resolved.keys[at] for at in places]
+    kinds = by_key(way(Resolved(keys, bytearray(resolved.codes[at] for at in places)), loss))
+    for key, at in zip(keys, places, strict=True):
+        made.shapes[at] = made.number(kinds.pop(key, ()))
+    if kinds:
+        extra = sorted(kinds)
+        places = [bisect_left(resolved.keys, key) for key in extra]
+        made.shapes = spliced(made.shapes, places, bytes(made.number(kinds[key]) for key in extra))
+        made.names = made.names.including(extra, places)
+
+
+#: A name with all or some below it blocked, and something below it that is not, or a known host.
+_HOLED = re.compile(rb"[\x02\x03]\x07*+[\x04-\x06\x09]")
+#: The same, or a name with only what is below it blocked, and more of that named.
+_HOLED_OR_BELOW = re.compile(_HOLED.pattern + rb"|\x02\x07")
+
+
+def _holed_trees(keys: Sequence[bytes], codes: bytearray, *, lost: bool) -> Iterator[tuple[int, int]]:
+    """Where trees with holes begin and end. ``lost``: with those too of which the format cannot say what is below."""
+    search = (_HOLED_OR_BELOW if lost else _HOLED).search
+    end = 0
+    while match := search(codes, end):
+        first = match.start()
+        end = match.end()
+        if end < len(keys) and keys[end].startswith(keys[first]):
+            last, near = keys[first] + b"\xff", min(end + _SMALL, len(keys))
+            if (end := bisect_left(keys, last, end, near)) == near:
+                end = bisect_left(keys, last, end)
+        yield first, end
+
+
+def _parents(tree: Sequence[bytes], between: bool) -> bytes | None:
+    """For each key of a tree, the number of the nearest one above it; None if ``between`` and a name stands between."""
+    if len(tree) == 2 and not between:
+        return b"\0\0"
+    parents = bytearray(1)
+    above = [0]
+    for at in range(1, len(tree)):
+        key = tree[at]
+        while not key.startswith(tree[above[-1]]):
+            above.pop()
+        if between and key.find(b".", len(tree[above[-1]])) != len(key) - 1:
+            return None
+        parents.append(above[-1])
+        above.append(at)
+    return bytes(parents)
+
+
+#: The records of a name and of what is below it, by what of them is blocked.
+_BOTH = [
+    tuple(Kind(scope, allow=not blocked & scope) for scope in (Scope.EXACT, Scope.SUBDOMAINS)) for blocked in range(4)
+]
+
+
+def _nested(resolved: Resolved, loss: Loss) -> Iterator[tuple[bytes, Kind]]:
     """Statements for DNS wildcards (RFC 4592), where the closest encloser decides.
 
     Below a stated wildcard each further name needs both its own record and its wildcard, and so does every name between
@@ -132,24 +213,19 @@ def _nested(resolved: Resolved) -> Iterator[tuple[bytes, Kind]]:
         while above and not key.startswith(above[-1]):
             above.pop()
         if above:
-            inherited = Scope.TREE if code & Code.INHERITED else Scope(0)
+            inherited = _BOTH[_TREE if code & Code.INHERITED else 0]
             for name in between_keys(above[-1], key):
                 if name not in between:
                     between.add(name)
-                    yield from _both(name, inherited)
-            yield from _both(key, Scope(code & _TREE))
+                    yield from ((name, kind) for kind in inherited)
+            yield from ((key, kind) for kind in _BOTH[code & _TREE])
         else:
-            yield from ((key, Kind(scope)) for scope in (Scope.EXACT, Scope.SUBDOMAINS) if code & scope)
+            yield from ((key, kind) for kind in _BOTH[code & _TREE] if not kind.allow)
         if above or code & Code.BELOW:
             above.append(key)
 
 
-def _both(key: bytes, blocked: Scope) -> Iterator[tuple[bytes, Kind]]:
-    for scope in (Scope.EXACT, Scope.SUBDOMAINS):
-        yield key, Kind(scope, allow=not blocked & scope)
-
-
-def _closest(resolved: Resolved, kinds: frozenset[Kind], loss: Loss) -> Iterator[tuple[bytes, Kind]]:
+def _closest(resolved: Resolved, loss: Loss, kinds: frozenset[Kind]) -> Iterator[tuple[bytes, Kind]]:
     """Statements where the most specific one decides, and a name without any takes what the tree above it has.
 
     A key is compared with what is stated above it, not with what the list has there: what was lost above comes back
@@ -190,7 +266,7 @@ def _sides(exact: bool, below: bool, inherited: bool, kinds: frozenset[Kind]) ->
     raise AssertionError("a format that cannot say an exception")
 
 
-def _with_exceptions(resolved: Resolved, kinds: frozenset[Kind], loss: Loss) -> Iterator[tuple[bytes, Kind]]:
+def _with_exceptions(resolved: Resolved, loss: Loss, kinds: frozenset[Kind]) -> Iterator[tuple[bytes, Kind]]:
     """Statements where an exception beats every block: each turn from block to allow and back takes a higher kind."""
     above: list[tuple[bytes, int]] = []
     for key, code in resolved.entries():
@@ -208,15 +284,12 @@ def _with_exceptions(resolved: Resolved, kinds: frozenset[Kind], loss: Loss) -> 
             above.append((key, level))
 
 
-def _blocks_only(
-    resolved: Resolved, hosts: Collection[bytes], kinds: frozenset[Kind], loss: Loss
-) -> Iterator[tuple[bytes, Kind]]:
+def _blocks_only(resolved: Resolved, loss: Loss, kinds: frozenset[Kind]) -> Iterator[tuple[bytes, Kind]]:
     """Statements without exceptions: a tree with a hole in it shrinks to the names that are known to be blocked."""
     exact = Kind(Scope.EXACT)
     holed = _holed(resolved) if any(kind.scope & Scope.SUBDOMAINS for kind in kinds) else ()
     covered = b""
-    known = sorted(host for host in set(hosts) if _blocked(resolved, host) and _code(resolved, host) is None)
-    for key, code in _merge(resolved, known):
+    for key, code in zip(resolved.keys, resolved.codes, strict=True):
         if covered and key.startswith(covered):
             continue
         if code & Code.BELOW and (kind := Kind(Scope(code & _TREE))) in kinds and key not in holed:
@@ -230,16 +303,6 @@ def _blocks_only(
         if told:
             yield key, exact
             loss.hosts += code == _HOST
-
-
-_HOST = Code.EXACT | 8
-
-
-def _merge(resolved: Resolved, known: Iterable[bytes]) -> Iterable[tuple[bytes, int]]:
-    """Keys with their codes, and the known hosts among them, in order."""
-    entries = list(zip(resolved.keys, resolved.codes, strict=True))
-    extra = [(host, _HOST) for host in known]
-    return sorted(entries + extra) if extra else entries
 
 
 def _holed(resolved: Resolved) -> set[bytes]:

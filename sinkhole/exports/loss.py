@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 
 
 @dataclass
@@ -21,17 +21,32 @@ class Loss:
     def __bool__(self) -> bool:
         return bool(self.narrowed or self.dropped or self.too_long or self.unfit or self.special)
 
+    def add(self, other: Loss, times: int = 1) -> None:
+        """Count what ``other`` has, as often as it was met."""
+        for field in fields(self):
+            setattr(self, field.name, getattr(self, field.name) + times * getattr(other, field.name))
+
     def data(self) -> dict[str, int]:
         return asdict(self)
 
     def notes(self) -> list[str]:
         """Sentences for people, none when nothing was lost."""
-        told = {
-            f"{self.narrowed} rules also cover all names below theirs, which this format cannot say": self.narrowed,
-            f"{self.dropped} rules cover only the names below theirs, which this format cannot say": self.dropped,
-            f"{self.too_long} rules have a name that is too long for this format": self.too_long,
-            f"{self.unfit} rules have a name that this format cannot hold": self.unfit,
-            f"{self.special} rules have a pattern, a condition or an answer that this format cannot say": self.special,
-            f"{self.hosts} known host names are listed in their place": self.hosts and (self.narrowed or self.dropped),
-        }
-        return [sentence for sentence, count in told.items() if count]
+        told = (
+            (self.narrowed, "also cover", "all names below theirs, which this format cannot say"),
+            (self.dropped, "cover only", "the names below theirs, which this format cannot say"),
+            (self.too_long, "have", "a name that is too long for this format"),
+            (self.unfit, "have", "a name that this format cannot hold"),
+            (self.special, "have", "a pattern, a condition or an answer that this format cannot say"),
+        )
+        notes = [_sentence(count, verb, what) for count, verb, what in told if count]
+        if self.hosts and (self.narrowed or self.dropped):
+            notes.append(f"known host names that are listed in their place: {self.hosts}")
+        return notes
+
+
+def _sentence(count: int, verb: str, what: str) -> str:
+    """``2 rules also cover …``, ``1 rule also covers …``."""
+    if count == 1:
+        verb = {"have": "has"}.get(verb) or verb.replace("cover", "covers")
+        return f"1 rule {verb} {what.replace('theirs', 'its own')}"
+    return f"{count} rules {verb} {what}"

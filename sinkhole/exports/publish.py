@@ -1,4 +1,4 @@
-"""Publish lists as files: ``<dir>/<format>/<list>.<suffix>`` and ``<dir>/index.json``.
+"""Publish lists as files: ``<dir>/<format>/<list>.<suffix>``, ``<dir>/index.json``, and a page for people.
 
 The same lists give the same bytes: no clock is read, a header says when the list's own content changed. Every file is
 replaced in one step, an unchanged one is left alone, and one whose list is gone is removed.
@@ -9,17 +9,21 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections import deque
 from collections.abc import Iterable, Iterator
-from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from sinkhole.compiler.compile import Compiled
+from sinkhole.compiler.plan import ListPlan
 from sinkhole.errors import SinkholeError
-from sinkhole.exports.fit import Fitted, fit
+from sinkhole.exports import readme
+from sinkhole.exports.fit import Fitted, fit_ready
 from sinkhole.exports.loss import Loss
 from sinkhole.exports.render import render
+from sinkhole.exports.special import Ready
 from sinkhole.files import write_atomic
+from sinkhole.formats import FORMATS
 from sinkhole.formats.format import Format, Header
 
 INDEX = "index.json"
@@ -45,23 +49,46 @@ class Published(NamedTuple):
         return {**self._asdict(), "loss": self.loss.data()}
 
 
-def publish(directory: Path, lists: Iterable[Compiled], formats: Iterable[Format]) -> list[Published]:
-    """Write every list in every format that has a word for any of its rules; returns what is there now, by path."""
-    published = [
-        _publish(directory, compiled, format)
-        for compiled, format in product(lists, formats)
-        if format.lines or any(map(format.special, compiled.special))
-    ]
+def publish(
+    directory: Path, lists: Iterable[Compiled], formats: Iterable[Format], *, keep: bool = True
+) -> list[Published]:
+    """Write every list in every format that has a word for any of its rules; returns what is there now, by path.
+
+    Not ``keep``: change nothing, and return what would be there.
+    """
+    published = []
+    plans = []
+    formats = tuple(formats)
+    for compiled in lists:
+        plans.append(compiled.plan)
+        ready = _ready(compiled)  # one list at a time: names take some megabytes
+        published += [
+            _publish(directory, compiled, format, ready, keep)
+            for format in formats
+            if format.lines or any(map(format.special, compiled.special))
+        ]
     published.sort(key=lambda file: file.path)
-    _remove_old(directory, {file.path for file in published})
-    text = json.dumps({"exports": [file.data() for file in published]}, ensure_ascii=False, indent=1) + "\n"
-    write_atomic(directory / INDEX, text.encode())
+    if keep:
+        _remove_old(directory, {file.path for file in published})
+        text = json.dumps({"exports": [file.data() for file in published]}, ensure_ascii=False, indent=1) + "\n"
+        write_atomic(directory / INDEX, text.encode())
+        _write_page(directory, plans, published)
     return published
 
 
-def _publish(directory: Path, compiled: Compiled, format: Format) -> Published:
+def _write_page(directory: Path, plans: Iterable[ListPlan], published: Iterable[Published]) -> None:
+    """Write the page for people, unless there is one that somebody else wrote."""
+    files: dict[str, list[tuple[Format, str, int, Loss]]] = {}
+    for file in published:
+        files.setdefault(file.list, []).append((FORMATS[file.format], file.path, file.rules, file.loss))
+    path = directory / readme.README
+    if not path.exists() or _read_head(path).startswith(readme.MARK):
+        write_atomic(path, readme.page(plans, files))
+
+
+def _publish(directory: Path, compiled: Compiled, format: Format, ready: Ready, keep: bool) -> Published:
     path = f"{format.name}/{compiled.plan.id}.{format.suffix}"
-    fitted, pieces = export(compiled, format, previous=directory / path)
+    fitted, pieces = export(compiled, format, directory / path, ready=ready)
     digest, size = hashlib.sha256(), 0
 
     def measured() -> Iterator[bytes]:
@@ -71,26 +98,33 @@ def _publish(directory: Path, compiled: Compiled, format: Format) -> Published:
             size += len(piece)
             yield piece
 
-    write_atomic(directory / path, measured())
+    if keep:
+        write_atomic(directory / path, measured())
+    else:
+        deque(measured(), maxlen=0)
     rules = fitted.rules
     hexadecimal = digest.hexdigest()
     return Published(compiled.plan.id, format.name, path, size, rules, hexadecimal, compiled.version, fitted.loss)
 
 
 def export(
-    compiled: Compiled, format: Format, previous: Path | None = None, per_line: int = 1
+    compiled: Compiled, format: Format, previous: Path | None = None, per_line: int = 1, ready: Ready | None = None
 ) -> tuple[Fitted, Iterable[bytes]]:
     """One list in one format, with ``per_line`` names in a line: what it states, and the pieces of the file.
 
     The serial of a zone follows from the list's date, and passes that of ``previous`` when the content differs from it.
     """
-    fitted = fit(compiled.resolved, compiled.hosts, format, compiled.special, compiled.masks())
+    fitted = fit_ready(ready or _ready(compiled), compiled.hosts, format, compiled.special)
     header = _header(compiled)
     head = _read_head(previous) if previous else b""
     if (found := _SERIAL.search(head)) and (serial := int(found[1])) >= header.serial:
         same = f"Version: {header.version}\n".encode() in head
         header = header._replace(serial=serial if same else serial + 1)
     return fitted, render(fitted, format, header, per_line)
+
+
+def _ready(compiled: Compiled) -> Ready:
+    return Ready(compiled.resolved, compiled.masks())
 
 
 def _read_head(path: Path) -> bytes:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import islice
+from collections.abc import Iterator, Sequence
+from itertools import chain, compress, islice
 
 from sinkhole.errors import FormatError
 from sinkhole.exports.fit import Fitted
+from sinkhole.exports.statements import Statements
 from sinkhole.formats.format import Format, Header, comments
-from sinkhole.names import unkey
-from sinkhole.rules import Kind
 
 #: How many names may stand in one line: readers of hosts files have buffers for lines of some kilobytes.
 MAX_PER_LINE = 30
-_CHUNK = 100_000
 
 
 def render(fitted: Fitted, format: Format, header: Header, per_line: int = 1) -> Iterator[bytes]:
@@ -26,29 +24,53 @@ def render(fitted: Fitted, format: Format, header: Header, per_line: int = 1) ->
     most = MAX_PER_LINE if format.many else 1
     if not 1 <= per_line <= most:
         raise FormatError(f"{per_line} names in a line: {format.name} takes {most if most == 1 else f'1 to {most}'}")
-    return _pieces(fitted, format, header, per_line)
+    return _closed(_pieces(fitted, format, header, per_line), format)
+
+
+def _closed(pieces: Iterator[bytes], format: Format) -> Iterator[bytes]:
+    last = b""
+    for piece in filter(None, pieces):
+        yield last
+        last = piece
+    yield last.removesuffix(format.comma + b"\n") + b"\n" if format.comma else last
+    yield format.end
 
 
 def _pieces(fitted: Fitted, format: Format, header: Header, per_line: int) -> Iterator[bytes]:
     header = header._replace(notes=(*header.notes, *fitted.loss.notes()))
     if format.comment:
-        yield comments(header, format.comment, format.title, fitted.rules)
+        yield comments(header, format.comment, format.title, format.use, fitted.rules)
     yield format.start(header)
-    lines = {kind: template + b"\n" for kind, template in format.lines.items()}
-    dot = format.dot
-    step = _CHUNK // per_line * per_line
-    statements = iter(fitted.statements)
-    while chunk := list(islice(statements, step)):
-        if per_line == 1:
-            yield b"".join([lines[kind] % dot.join(key[:-1].split(b".")[::-1]) for key, kind in chunk])
+    said = fitted.statements.said
+    around = [b"".join(format.lines[kind] + b"\n" for kind in kinds).split(b"%s") for kinds in said]
+    if per_line == 1:
+        yield from _single(fitted.statements, around, format.dot)
+    else:
+        yield from _many(fitted.statements, around, per_line)
+    if fitted.special:
+        yield "\n".join([*fitted.special, ""]).encode()
+
+
+def _single(statements: Statements, around: Sequence[list[bytes]], dot: bytes) -> Iterator[bytes]:
+    """A name for each statement; ``around`` is what stands before, between and behind the name, by number."""
+    at = 0
+    for block in statements.names.blocks:
+        shapes = statements.shapes[at : at + block.count(b"\n") + 1]
+        at += len(shapes)
+        if dot != b".":
+            block = block.replace(b".", dot)
+        first = around[shapes[0]]
+        if len(first) == 2 and shapes.count(shapes[0]) == len(shapes):
+            yield block.replace(b"\n", first[1] + first[0]).join(first)
         else:
-            yield b"".join(_many(chunk, lines, per_line))
-    yield "".join(f"{line}\n" for line in fitted.special).encode()
-    yield format.end
+            yield b"".join(map(bytes.join, block.split(b"\n"), map(around.__getitem__, shapes)))
 
 
-def _many(chunk: Sequence[tuple[bytes, Kind]], lines: Mapping[Kind, bytes], per_line: int) -> Iterator[bytes]:
+def _many(statements: Statements, around: Sequence[list[bytes]], per_line: int) -> Iterator[bytes]:
     """Lines of several names each; a format that takes several has one kind of statement."""
-    names = [unkey(key) for key, _ in chunk]
-    for at in range(0, len(names), per_line):
-        yield lines[chunk[at][1]] % b" ".join(names[at : at + per_line])
+    lines = [number for number, kinds in enumerate(statements.said) if kinds]
+    shapes = iter(statements.shapes)
+    blocks = (block.split(b"\n") for block in statements.names.blocks)
+    names = chain.from_iterable(compress(block, islice(shapes, len(block))) for block in blocks)
+    while line := b" ".join(islice(names, per_line)):
+        yield line.join(around[lines[0]])

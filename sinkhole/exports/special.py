@@ -12,12 +12,16 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import cache
+from dataclasses import dataclass, field
+from functools import cache, cached_property
 from ipaddress import ip_network
+from itertools import chain
 from typing import NamedTuple
 
-from sinkhole.compiler.blocklist import Code, Resolved
+from sinkhole.compiler.blocklist import Resolved
+from sinkhole.exports.holding import Entries, Entry, gather, without
 from sinkhole.exports.loss import Loss
+from sinkhole.exports.statements import Names
 from sinkhole.formats.format import Format
 from sinkhole.formats.patterns import below, compiled, may_end, suffix, union
 from sinkhole.names import key, unkey
@@ -26,19 +30,10 @@ from sinkhole.rules import ANY_ANSWER, Kind, On, Rank, Scope, Special, applying,
 #: Answers that come to the same as a block, where a format leaves the answer to its user.
 _SIMPLE = frozenset(("", "NULL", "NXDOMAIN", "NODATA", "REFUSED"))
 _PATTERNS = (On.PATTERN, On.NOT_PATTERN)
-_QUERY = (On.NAME, *_PATTERNS, On.CLIENT)  # what is known before an answer is
+QUERY = (On.NAME, *_PATTERNS, On.CLIENT)  # what is known before an answer is
 
 Masks = Mapping[bytes, int]
 Action = Special | bool | None  #: a rule with an answer, a block, an exception, or nothing said
-
-
-class Entry(NamedTuple):
-    """A key with the level that decides for its name, for names below it, and for those below its parent."""
-
-    key: bytes
-    exact: int
-    below: int
-    inherited: int
 
 
 class Weighed(NamedTuple):
@@ -50,8 +45,30 @@ class Weighed(NamedTuple):
     statements: list[tuple[bytes, Kind]] | None
 
 
-def weigh(resolved: Resolved, masks: Masks, special: Iterable[Special], format: Format, loss: Loss) -> Weighed:
-    """Weigh ``special`` against the rules for names, which ``masks`` hold."""
+@dataclass(frozen=True)
+class Ready:
+    """A list ready for all formats: what follows from it alone is worked out once. ``masks`` are those of its keys
+    (:class:`~sinkhole.compiler.blocklist.Blocklist`), less what an ancestor states already; only a list with special
+    rules needs any."""
+
+    resolved: Resolved
+    masks: Masks = field(default_factory=dict)
+
+    @cached_property
+    def names(self) -> Names:
+        return Names(self.resolved.keys)
+
+    @cached_property
+    def entries(self) -> Entries:
+        return gather(_entries(self.resolved.keys, self.masks, {}))
+
+
+def weigh(ready: Ready, special: Iterable[Special], format: Format, loss: Loss) -> Weighed:
+    """Weigh ``special`` against the rules for names.
+
+    Where they change nothing of what a format says about names, ``resolved`` is that of the list itself.
+    """
+    resolved = ready.resolved
     rules = sorted({rule._replace(line=0) for rule in special}, key=repr)
     takers = [rule for rule in rules if rule.kind.allow and rule.answer]
     stated = {rule: format.special(rule) is not None for rule in takers}
@@ -82,30 +99,34 @@ def weigh(resolved: Resolved, masks: Masks, special: Iterable[Special], format: 
             loss.special += 1
     if format.nested:
         extra |= {key(rule.what.encode()): 0 for rule in stated if rule.on is On.NAME} | extra
-    entries = _entries(sorted({*resolved.keys, *extra}) if extra else resolved.keys, masks, extra)
+    changed: Entries | None = None
+    if extra:
+        changed = gather(_entries(sorted({*resolved.keys, *extra}), ready.masks, extra))
     kept = [rule for rule, known in stated.items() if known]
-    lost = _contested([rule for rule in kept if not rule.kind.allow], entries, holes, format)
+    lost = _contested([rule for rule in kept if not rule.kind.allow], changed, ready, holes, format)
     loss.special += len(lost)
     kept = [rule for rule in kept if rule not in lost]
     if format.answers_first:
-        kept += _taking(kept, entries, loss)
-    entries = _cut(entries, holes, loss)
+        kept += _taking(kept, changed, ready, loss)
+    if cuts := _cuts(holes):
+        changed = gather(_cut(ready.entries if changed is None else changed, cuts, loss))
+    joint = kept and (format.nested or (not format.closest and any(kind.allow for kind in format.lines)))
+    if joint and (unheld := (ready.names if changed is None else Names(changed.keys)).unheld(format)):
+        changed = without(ready.entries if changed is None else changed, unheld, format, loss)
     statements = None
-    if kept and format.nested:
-        statements, kept = _nested(entries, kept, loss)
-    elif kept and not format.closest and any(kind.allow for kind in format.lines):
-        statements = list(_ranked(entries, frozenset(format.lines), kept, loss))
+    if joint:
+        entries = ready.entries if changed is None else changed
+        if format.nested:
+            statements, kept = _nested(entries, kept, loss)
+        else:
+            statements = list(_ranked(entries, frozenset(format.lines), kept, loss))
     lines = []
     for rule in sorted(set(kept), key=repr):
         if text := format.special(rule):
             lines.append(text)
         else:
             loss.too_long += 1
-    codes = bytearray(
-        (entry.exact % 2) * Code.EXACT | (entry.below % 2) * Code.BELOW | (entry.inherited % 2) * Code.INHERITED
-        for entry in entries
-    )
-    return Weighed(Resolved([entry.key for entry in entries], codes), lines, statements)
+    return Weighed(resolved if changed is None else changed.decided, lines, statements)
 
 
 def level(kind: Kind) -> int:
@@ -123,8 +144,7 @@ def _merge(masks: dict[bytes, int], rule: Special) -> None:
     masks[found] = masks.get(found, 0) | rule.kind.mask
 
 
-def _entries(keys: Iterable[bytes], masks: Masks, extra: Masks) -> list[Entry]:
-    entries = []
+def _entries(keys: Iterable[bytes], masks: Masks, extra: Masks) -> Iterator[Entry]:
     above: list[tuple[bytes, int]] = []
     top, reach = b"", 0
     for found in keys:
@@ -132,20 +152,24 @@ def _entries(keys: Iterable[bytes], masks: Masks, extra: Masks) -> list[Entry]:
             top, reach = above.pop()
         mask = masks.get(found, 0) | extra.get(found, 0)
         rest = reach | applying(mask, False)
-        entries.append(Entry(found, _level(reach | applying(mask, True)), _level(rest), _level(reach)))
+        yield Entry(found, _level(reach | applying(mask, True)), _level(rest), _level(reach))
         if rest != reach:
             above.append((top, reach))
             top, reach = found, rest
-    return entries
 
 
-def _cut(entries: list[Entry], holes: Iterable[Special], loss: Loss) -> list[Entry]:
-    """``entries`` without what ``holes`` may allow."""
-    by_level = {now: [rule for rule in holes if rule.on in _QUERY and level(rule.kind) == now] for now in (6, 4, 2)}
-    cuts = [(now, *_cutting(rules)) for now, rules in by_level.items() if rules]
-    if not cuts:
-        return entries
-    cut = []
+#: A level, what tells whether any of its rules may apply to a name, and what tells it of any name below one.
+_Cut = tuple[int, Callable[[bytes], object], Callable[[bytes], bool]]
+
+
+def _cuts(holes: Iterable[Special]) -> list[_Cut]:
+    """What ``holes`` may allow, highest level first."""
+    by_level = {now: [rule for rule in holes if rule.on in QUERY and level(rule.kind) == now] for now in (6, 4, 2)}
+    return [(now, *_cutting(rules)) for now, rules in by_level.items() if rules]
+
+
+def _cut(entries: Iterable[Entry], cuts: Sequence[_Cut], loss: Loss) -> Iterator[Entry]:
+    """``entries`` without what may be allowed."""
     above = [(b"", 0)]
     for found, exact, rest, inherited in entries:
         while not found.startswith(above[-1][0]):
@@ -154,9 +178,8 @@ def _cut(entries: list[Entry], holes: Iterable[Special], loss: Loss) -> list[Ent
         new_exact = next((now for now, meets, _ in cuts if now > exact and exact % 2 and meets(name)), exact)
         new_rest = next((now for now, _, below in cuts if now > rest and rest % 2 and below(name)), rest)
         loss.narrowed += new_rest != rest and (exact, rest) != (inherited, inherited)
-        cut.append(Entry(found, new_exact, new_rest, above[-1][1]))
+        yield Entry(found, new_exact, new_rest, above[-1][1])
         above.append((found, new_rest))
-    return cut
 
 
 def _cutting(rules: Sequence[Special]) -> tuple[Callable[[bytes], object], Callable[[bytes], bool]]:
@@ -186,12 +209,12 @@ def _meets_below(rule: Special, name: str) -> bool:
     if rule.on is On.NAME:
         reaches = bool(rule.kind.scope & Scope.SUBDOMAINS)
         return rule.what.endswith(f".{name}") or (reaches and f".{name}".endswith(f".{rule.what}"))
-    return rule.on in _QUERY and (rule.on is not On.PATTERN or below(rule.what, name))
+    return rule.on in QUERY and (rule.on is not On.PATTERN or below(rule.what, name))
 
 
 def _meet(one: Special, other: Special) -> bool:
     """Whether two rules may apply to one query."""
-    if (one.on in _QUERY) is not (other.on in _QUERY):
+    if (one.on in QUERY) is not (other.on in QUERY):
         return False
     if other.on is On.NAME:
         one, other = other, one
@@ -209,21 +232,26 @@ def _takes(taker: Special, rule: Special) -> bool:
     return rule.answer != "" and taker.answer in (ANY_ANSWER, *rule.answer.split("\n")) and _meet(taker, rule)
 
 
-def _contested(blocks: list[Special], entries: list[Entry], against: list[Special], format: Format) -> set[Special]:
+def _contested(
+    blocks: list[Special], entries: Entries | None, ready: Ready, against: list[Special], format: Format
+) -> set[Special]:
     """Those of ``blocks`` that may meet a stronger exception which the format does not hear before them."""
     heard = any(kind.allow for kind in format.lines) and not format.closest
     lost = {rule for rule in blocks for other in against if level(other.kind) > level(rule.kind) and _meet(other, rule)}
-    doubtful = [rule for rule in blocks if rule.on in _QUERY and (not heard or rule.on is On.CLIENT)]
-    allowed = _Allowed(entries, doubtful)
+    doubtful = [rule for rule in blocks if rule.on in QUERY and (not heard or rule.on is On.CLIENT)]
+    if not doubtful:
+        return lost
+    allowed = _Allowed(ready.entries if entries is None else entries, doubtful)
     return lost.union(rule for rule in doubtful if allowed.meets(rule))
 
 
-def _taking(rules: Sequence[Special], entries: Sequence[Entry], loss: Loss) -> list[Special]:
+def _taking(rules: Sequence[Special], entries: Entries | None, ready: Ready, loss: Loss) -> list[Special]:
     """Exceptions that take answers away, for a format where answers come first: one beside each exception that is to
     beat a rule with an answer. They do not know ranks, so an important answer that meets one is lost."""
     answers = [rule for rule in rules if rule.answer and not rule.kind.allow]
     if not answers:
         return []
+    entries = ready.entries if entries is None else entries
     allows = [rule for rule in rules if rule.kind.allow and not rule.answer]
     allowed = _Allowed(entries, answers)
     if any(map(allowed.meets, answers)):
@@ -332,13 +360,15 @@ def _kind(scope: Scope, level: int) -> Kind:
     return Kind(scope, not level % 2, Rank((level - 1) // 2))
 
 
-def _nested(entries: list[Entry], special: list[Special], loss: Loss) -> tuple[list[tuple[bytes, Kind]], list[Special]]:
+def _nested(entries: Entries, special: list[Special], loss: Loss) -> tuple[list[tuple[bytes, Kind]], list[Special]]:
     """The statements of a policy zone, and the special rules of which each has one owner: names with an answer stand in
     the order of the names, so that the most specific owner is the deciding rule."""
     owners = _owners_of_triggers([rule for rule in special if rule.on is not On.NAME])
     passes = [level(rule.kind) for rule in owners if rule.on is On.CLIENT and rule.kind.allow]
     if passes:  # a client's address is looked at before any name
-        loss.special += any(now % 2 and now > min(passes) for entry in entries for now in entry[1:3])
+        blocks = (level(rule.kind) for rule in special if rule.on is On.NAME and not rule.kind.allow)
+        levels = (now for entry in entries for now in entry[1:3] if now % 2)
+        loss.special += any(now > min(passes) for now in chain(blocks, levels))
     by_key: dict[bytes, list[Special]] = {}
     for rule in special:
         if rule.on is On.NAME:

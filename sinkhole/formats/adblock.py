@@ -255,6 +255,7 @@ def _rewrite_text(answer: str) -> list[str]:
 FORMAT = Format(
     name="adblock",
     title="AdGuard DNS filter",
+    use="AdGuard Home: Filters, DNS blocklists, Add blocklist",
     suffix="txt",
     comment="!",
     read=partial(read_lines, bulks=_BULKS, line=read_line),

@@ -7,13 +7,8 @@ than A and AAAA have no data.
 from __future__ import annotations
 
 from sinkhole.formats import hosts
-from sinkhole.formats.format import Format, Header
+from sinkhole.formats.format import Format
 
-_USE = b"# In the Corefile: hosts FILE { fallthrough }\n"
-
-
-def _start(header: Header) -> bytes:
-    return _USE
-
-
-FORMAT: Format = hosts.FORMAT._replace(name="coredns", title="CoreDNS hosts file", suffix="hosts", start=_start)
+FORMAT: Format = hosts.FORMAT._replace(
+    name="coredns", title="CoreDNS hosts file", use="in the Corefile: hosts FILE { fallthrough }", suffix="hosts"
+)

@@ -58,11 +58,12 @@ def _start(header: Header) -> bytes:
 FORMAT = Format(
     name="csv",
     title="comma-separated values",
+    use="programs of your own, and spreadsheets",
     suffix="csv",
     comment="",
     read=read,
     lines={kind: b"%s" + "".join(f",{word}" for word in words).encode() for words, kind in WORDS.items()},
-    unfit=re.compile(rb"(?:^|\.)-[^.]*\.$"),
+    unfit=b"-",
     start=_start,
     context=_context,
 )

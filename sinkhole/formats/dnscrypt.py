@@ -67,6 +67,7 @@ def special(found: Special) -> str | None:
 FORMAT = Format(
     name="dnscrypt",
     title="dnscrypt-proxy blocked names",
+    use="dnscrypt-proxy: blocked_names_file = 'FILE' in [blocked_names]",
     suffix="txt",
     comment="#",
     read=partial(read_lines, bulks=_BULKS, line=read_line),

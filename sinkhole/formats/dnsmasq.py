@@ -90,6 +90,7 @@ def _flavour(
     return Format(
         name=name,
         title=title,
+        use="dnsmasq: conf-file=FILE",
         suffix="conf",
         comment="#",
         read=read,

@@ -26,6 +26,7 @@ def read_line(line: str) -> Iterator[Rule | str]:
 FORMAT = Format(
     name="domains",
     title="plain domain names",
+    use="any software that takes plain lists of names",
     suffix="txt",
     comment="#",
     read=partial(read_lines, bulks=_BULKS, line=read_line),

@@ -45,6 +45,7 @@ def read_line(line: str) -> Iterator[Rule | str]:
 FORMAT = Format(
     name="hosts",
     title="hosts file",
+    use="append it to /etc/hosts, or name it where software takes hosts files",
     suffix="txt",
     comment="#",
     read=partial(read_lines, bulks=_BULKS, line=read_line),

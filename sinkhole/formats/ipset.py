@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from functools import partial
 
 from sinkhole.formats.format import Format, Header
-from sinkhole.formats.networks import address, network
+from sinkhole.formats.networks import address, one
 from sinkhole.formats.reading import read_lines
 from sinkhole.rules import Special
 
@@ -26,9 +26,11 @@ def read_line(line: str) -> Iterator[Special | str]:
         yield "not an entry of a set"
 
 
-def special(rule: Special) -> str | None:
-    found = network(rule)
-    return None if found is None else f"add sinkhole{found.version} {found}{' nomatch' * rule.kind.allow} -exist"
+_LINES = {
+    (allow, version): f"add sinkhole{version} %s{' nomatch' * allow} -exist"
+    for version in (4, 6)
+    for allow in (False, True)
+}
 
 
 def _start(header: Header) -> bytes:
@@ -39,10 +41,12 @@ def _start(header: Header) -> bytes:
 FORMAT = Format(
     name="ipset",
     title="ipset sets",
+    use="ipset restore < FILE",
     suffix="ipset",
     comment="#",
     read=partial(read_lines, bulks=(), line=read_line),
     lines={},
     start=_start,
-    special=special,
+    special=partial(one, _LINES),
+    networks=_LINES,
 )

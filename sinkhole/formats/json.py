@@ -18,12 +18,12 @@ from sinkhole.rules import Parsed, Rule
 
 
 def _template(words: tuple[str, ...]) -> str:
-    return "," + json.dumps(dict(zip(NAMES, ("%s", *words), strict=True)), separators=(",", ":"))
+    return json.dumps(dict(zip(NAMES, ("%s", *words), strict=True)), separators=(",", ":"))
 
 
 _LINES = {kind: _template(words) for words, kind in WORDS.items()}
 _BULKS = tuple(
-    bulk(b",?" + re.escape(before[1:]).encode(), re.escape(after).encode() + b",?", WORDS[words])
+    bulk(b",?" + re.escape(before).encode(), re.escape(after).encode() + b",?", WORDS[words])
     for words, (before, _, after) in ((words, _template(words).partition("%s")) for words in USUAL)
 )
 #: A flat object on several lines; braces in its strings end it early, and it is then skipped.
@@ -59,16 +59,18 @@ def read_line(line: str) -> Iterator[Rule | str]:
 
 def _start(header: Header) -> bytes:
     about = {name: value for name, value in header._asdict().items() if value and name != "serial"}
-    return f"[\n{json.dumps({'list': about}, ensure_ascii=False)}\n".encode()
+    return f"[\n{json.dumps({'list': about}, ensure_ascii=False)},\n".encode()
 
 
 FORMAT = Format(
     name="json",
     title="JSON",
+    use="programs of your own",
     suffix="json",
     comment="",
     read=read,
-    lines={kind: line.encode() for kind, line in _LINES.items()},
+    lines={kind: f"{line},".encode() for kind, line in _LINES.items()},
     start=_start,
     end=b"]\n",
+    comma=b",",
 )

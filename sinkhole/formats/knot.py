@@ -16,4 +16,9 @@ def special(found: Special) -> str | None:
     return rpz.FORMAT.special(found) if found.on is On.NAME else None
 
 
-FORMAT: Format = rpz.FORMAT._replace(name="knot", title="Knot Resolver policy zone", special=special)
+FORMAT: Format = rpz.FORMAT._replace(
+    name="knot",
+    title="Knot Resolver policy zone",
+    use='Knot Resolver: policy.add(policy.rpz(policy.DENY, "FILE"))',
+    special=special,
+)

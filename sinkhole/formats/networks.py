@@ -5,19 +5,46 @@ Both formats have one line for each network; what they share is here.
 
 from __future__ import annotations
 
-from ipaddress import IPv4Network, IPv6Network, ip_network
+from collections.abc import Iterable, Mapping
+from ipaddress import ip_network
+from itertools import groupby
 
 from sinkhole.rules import Kind, On, Scope, Special
 
 _KINDS = {allow: Kind(Scope.EXACT, allow) for allow in (False, True)}
+#: What follows the network in a rule that is nothing but one.
+_PLAIN = {allow: Special(0, On.ADDRESS, "", kind)[3:] for allow, kind in _KINDS.items()}
+_ALL = {"0.0.0.0/0", "::/0"}
+
+#: The line for a network, by whether it is an exception, and by the version of its addresses.
+Lines = Mapping[tuple[bool, int], str]
 
 
-def network(rule: Special) -> IPv4Network | IPv6Network | None:
-    """The network of a rule about addresses without any condition, unless it is all of them; None for any other."""
-    if rule._replace(line=0, answer="") != Special(0, On.ADDRESS, rule.what, _KINDS[rule.kind.allow]):
-        return None
-    found = ip_network(rule.what)
-    return found if found.prefixlen else None
+def stated(rules: Iterable[Special], lines: Lines) -> tuple[list[str], list[Special]]:
+    """The lines of the rules that are a network alone, each once, in order; and the rules that are not."""
+    blocked: list[str] = []
+    allowed: list[str] = []
+    rest = []
+    address, block, allow = On.ADDRESS, _PLAIN[False], _PLAIN[True]
+    for rule in rules:
+        if rule[1] is not address or rule[2] in _ALL:
+            rest.append(rule)
+        elif rule[3:] == block:
+            blocked.append(rule[2])
+        elif rule[3:] == allow:
+            allowed.append(rule[2])
+        else:
+            rest.append(rule)
+    told = []
+    for allows, found in ((False, blocked), (True, allowed)):
+        old, new = lines[allows, 4], lines[allows, 6]
+        told += [(new if ":" in network else old) % network for network, _ in groupby(sorted(found))]
+    return told, rest
+
+
+def one(lines: Lines, rule: Special) -> str | None:
+    """The line of a rule that is a network, whatever it is answered with; None for any other."""
+    return next(iter(stated([rule._replace(answer="")], lines)[0]), None)
 
 
 def address(text: str, allow: bool = False) -> Special | str:

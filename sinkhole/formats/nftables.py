@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from functools import partial
 
 from sinkhole.formats.format import Format, Header
-from sinkhole.formats.networks import address, network
+from sinkhole.formats.networks import address, one
 from sinkhole.formats.reading import read_lines
 from sinkhole.rules import Special
 
@@ -47,10 +47,11 @@ def read_line(line: str) -> Iterator[Special | str]:
         yield "not an element of a set"
 
 
-def special(rule: Special) -> str | None:
-    found = network(rule)
-    action = "allowed" if rule.kind.allow else "blocked"
-    return None if found is None else f"add element inet sinkhole {action}{found.version} {{ {found} }}"
+_LINES = {
+    (allow, version): f"add element inet sinkhole {action}{version} {{ %s }}"
+    for version in (4, 6)
+    for allow, action in ((False, "blocked"), (True, "allowed"))
+}
 
 
 def _start(header: Header) -> bytes:
@@ -60,11 +61,13 @@ def _start(header: Header) -> bytes:
 FORMAT = Format(
     name="nftables",
     title="nftables rules",
+    use="nft -f FILE",
     suffix="nft",
     comment="#",
     read=partial(read_lines, bulks=(), line=read_line),
     lines={},
     start=_start,
     end=_END.encode(),
-    special=special,
+    special=partial(one, _LINES),
+    networks=_LINES,
 )

@@ -44,6 +44,7 @@ def _start(header: Header) -> bytes:
 FORMAT = Format(
     name="pac",
     title="proxy auto-configuration",
+    use="the URL of the automatic proxy configuration in a browser or system",
     suffix="pac",
     comment="//",
     read=reader(

@@ -133,6 +133,7 @@ def _reply(answer: str) -> str:
 FORMAT = Format(
     name="pihole",
     title="Pi-hole list",
+    use="Pi-hole: Lists, Add blocklist",
     suffix="txt",
     comment="#",
     read=partial(read_lines, bulks=_BULKS, line=read_line),
@@ -141,6 +142,7 @@ FORMAT = Format(
 REGEX = Format(
     name="pihole-regex",
     title="Pi-hole regular expressions",
+    use="Pi-hole: Domains, RegEx filter, one line each",
     suffix="txt",
     comment="#",
     read=partial(read_lines, bulks=(), line=read_regex),

@@ -42,6 +42,7 @@ def _start(header: Header) -> bytes:
 FORMAT = Format(
     name="powerdns",
     title="PowerDNS Recursor script",
+    use="PowerDNS Recursor: lua-dns-script=FILE",
     suffix="lua",
     comment="--",
     read=reader(_START + _END, "--", [bulk(words, b"", kind) for kind, words in _WORDS.items()]),

@@ -296,6 +296,7 @@ def _start(header: Header) -> bytes:
 FORMAT = Format(
     name="rpz",
     title="response policy zone",
+    use='BIND: response-policy { zone "NAME"; }; Unbound: rpz: with zonefile: FILE; PowerDNS: rpzFile("FILE")',
     suffix="zone",
     comment=";",
     read=read,

@@ -25,6 +25,7 @@ def read_line(line: str) -> Iterator[Rule | str]:
 FORMAT = Format(
     name="squid",
     title="Squid dstdomain list",
+    use='Squid: acl blocked dstdomain "FILE"',
     suffix="txt",
     comment="#",
     read=partial(read_lines, bulks=_BULKS, line=read_line),

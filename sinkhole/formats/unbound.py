@@ -84,6 +84,7 @@ def _flavour(name: str, title: str, type: bytes) -> Format:
     return Format(
         name=name,
         title=title,
+        use='Unbound: include: "FILE"',
         suffix="conf",
         comment="#",
         read=read,

@@ -3,8 +3,8 @@
 Source: https://github.com/v2fly/domain-list-community/blob/master/README.md. ``keyword:`` and ``regexp:`` are
 patterns in Go's syntax, which is RE2's. Attributes (``@ads``) and affiliations (``&list``) only choose what other
 files take over, so they change nothing here. ``include:file`` takes over another file: a reader sees one text and
-skips such a line with its reason; :func:`expand` puts the files in, and is what ``sinkhole convert`` uses for the
-files beside the one it converts.
+skips such a line with its reason; :func:`expand` puts the files in, which is done for the files beside a source
+(:mod:`sinkhole.feeds.origin`) and beside the one that ``sinkhole convert`` reads.
 """
 
 from __future__ import annotations
@@ -24,8 +24,11 @@ TREE, EXACT = Kind(Scope.TREE), Kind(Scope.EXACT)
 MAX_DEPTH, MAX_FILES = 16, 2000
 _MARKS = rb"(?:[ \t]++[@&][^\s#]++)*+"
 _BULKS = (bulk(rb"(?:domain:)?", _MARKS, TREE), bulk(rb"full:", _MARKS, EXACT))
-_INCLUDE = re.compile(rb"^[ \t]*include:[ \t]*(?P<name>[A-Za-z0-9!_.-]+)(?P<marks>[^#\n]*)[^\n]*$", re.M)
+_INCLUDE = re.compile(
+    rb"^[ \t]*include:[ \t]*(?P<name>(?!\.)[A-Za-z0-9!_.-]++)(?![^\s#])(?P<marks>[^#\n]*)[^\n]*$", re.M
+)
 _ATTRIBUTE = re.compile(rb"[ \t]@(-?)([^\s#@]+)")
+_SAYS = re.compile(rb"[ \t]*[^\s#]")
 _ENTRY = re.compile(rb"^[ \t]*(?!#|include:)\S[^\n]*$", re.M)
 
 #: The text of a file by its name; raises OSError when there is none.
@@ -65,11 +68,6 @@ def read_line(line: str) -> Iterator[Rule | Special | str]:
             yield f"a rule of type {kind[:20]}"
 
 
-def includes(text: bytes) -> list[Include]:
-    """The files that ``text`` takes over, in their order."""
-    return [_include(match) for match in _INCLUDE.finditer(text)]
-
-
 def _include(match: re.Match[bytes]) -> Include:
     chosen: dict[bool, set[str]] = {False: set(), True: set()}
     for minus, name in _ATTRIBUTE.findall(match["marks"]):
@@ -78,7 +76,8 @@ def _include(match: re.Match[bytes]) -> Include:
 
 
 def expand(text: bytes, files: Files) -> bytes:
-    """``text`` with what it includes behind it, so that its own lines keep their numbers.
+    """``text`` with what it includes behind it, so that its own lines keep their numbers. Each line of another file
+    ends in a comment with the name of that file and its number there.
 
     A file that cannot be had, stands in its own line of includes, or lies too deep stays an ``include:`` line, which
     the reader reports.
@@ -94,7 +93,7 @@ def expand(text: bytes, files: Files) -> bytes:
                 return match[0]
             budget[0] -= 1
             try:
-                found = files(wanted.name)
+                found = _placed(files(wanted.name), wanted.name)
             except OSError:
                 return match[0]
             behind.append(_chosen(entries(found, (*above, wanted.name)), wanted))
@@ -104,6 +103,11 @@ def expand(text: bytes, files: Files) -> bytes:
         return b"\n".join([own, *behind[1:]])
 
     return entries(text, ())
+
+
+def _placed(text: bytes, name: str) -> bytes:
+    lines = enumerate(text.split(b"\n"), 1)
+    return b"\n".join(line + f"  # {name}:{at}".encode() if _SAYS.match(line) else line for at, line in lines)
 
 
 def _chosen(text: bytes, wanted: Include) -> bytes:
@@ -125,6 +129,7 @@ def special(found: Special) -> str | None:
 FORMAT = Format(
     name="v2fly",
     title="v2fly domain list",
+    use="a data file of a geosite build for v2ray and Xray",
     suffix="txt",
     comment="#",
     read=partial(read_lines, bulks=_BULKS, line=read_line),

@@ -39,6 +39,7 @@ def special(found: Special) -> str | None:
 FORMAT = Format(
     name="wildcard",
     title="wildcard domain names",
+    use="blocky: an entry of `denylists`",
     suffix="txt",
     comment="#",
     read=partial(read_lines, bulks=_BULKS, line=read_line),

@@ -99,22 +99,23 @@ class Policy:
         self._profiles: list[Profile] = []
         self._known: dict[tuple[frozenset[str], tuple[str, ...]], int] = {}
         self._beyond: dict[tuple[int, tuple[Step, ...], tuple[Step, ...]], int] = {}
-        self._clients: dict[str, int] = {}
+        self._clients: dict[tuple[str, str], int] = {}
         self._decided: dict[tuple[object, ...], Verdict] = {}
         self._specials = Specials(stated(bundle.special)) if bundle.special else None
         if self._specials:
             self._networks += [(network, group) for group, network in self._specials.clients().items()]
 
-    def profile(self, client: str) -> int:
-        """The number of the profile of a client's address (``192.0.2.7``, ``2001:db8::1``, ``fe80::1%eth0``)."""
-        number = self._clients.get(client)
+    def profile(self, client: str, token: str = "") -> int:
+        """The number of the profile of a client's address (``192.0.2.7``, ``2001:db8::1``, ``fe80::1%eth0``), and of
+        the token that it gave, if any."""
+        number = self._clients.get((client, token))
         if number is None:
-            groups = frozenset(self.groups(client))
+            groups = frozenset(self.groups(client, token))
             permits = [permit for permit in self._permits if _binds(permit.permission, client, groups)]
             number = self.profile_of(groups, permits)
             if len(self._clients) >= _MAX_CLIENTS:
                 self._clients.clear()
-            self._clients[client] = number
+            self._clients[client, token] = number
         return number
 
     def profile_of(self, groups: frozenset[str], permits: Sequence[Permit] = ()) -> int:
@@ -126,9 +127,11 @@ class Policy:
             self._profiles.append(self._compile(groups, tuple(permits)))
         return number
 
-    def groups(self, client: str) -> Iterator[str]:
+    def groups(self, client: str, token: str = "") -> Iterator[str]:
         """The groups that a client belongs to, ``all`` first. An IPv4-mapped address counts as the IPv4 address."""
         yield "all"
+        if group := self.bundle.policy["tokens"].get(token):
+            yield group
         found = address(client)
         for network, group in self._networks:
             if found in network:

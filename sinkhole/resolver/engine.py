@@ -82,8 +82,8 @@ class Handle(Protocol):
 class Policy(Protocol):
     """What decides. It is constant while in force: a change is another object."""
 
-    def profile(self, client: str) -> int:
-        """The number of the set of rules that holds for an address."""
+    def profile(self, client: str, token: str = "") -> int:
+        """The number of the set of rules that holds for an address, and for the token that its user gave."""
 
     def decide(self, profile: int, key: bytes, qtype: int) -> Verdict:
         """The verdict on a name, given as its key (:func:`sinkhole.names.wire_key`), and a record type."""
@@ -164,6 +164,8 @@ class Engine:
                 bucket[0] = left = bucket[0] - 1
                 if left < 0 and not self._access.refill(bucket):
                     return self._limit(packet, peer, send)
+            elif isinstance(peer, Private) and peer.name and profile >= 0:
+                profile = self._policy.profile(peer[0], peer.name.partition(".")[0])
 
             # A name that was blocked before costs one look-up. The key is the packet but for its id, with the name in
             # lower case: up to the first zero octet that is only the name, lengths being under 64 and so no letters.

@@ -46,7 +46,7 @@ class Waiting:
     def __init__(self, state: str) -> None:
         self._verdict = FORWARD if state == OPEN else _WAIT
 
-    def profile(self, client: str) -> int:
+    def profile(self, client: str, token: str = "") -> int:
         return 0
 
     def decide(self, profile: int, key: bytes, qtype: int) -> Verdict:

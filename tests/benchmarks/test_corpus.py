@@ -47,7 +47,7 @@ def test_our_readers_take_every_line(form: str, tmp_path: Path) -> None:
     assert not parsed.skipped
 
 
-@pytest.mark.parametrize("command", ["corpus", "answers", "build"])
+@pytest.mark.parametrize("command", ["corpus", "answers", "build", "exports"])
 def test_the_commands_start(command: str) -> None:
     run = [sys.executable, "-m", f"benchmarks.{command}", "--help"]
     assert "--seed" in subprocess.run(run, cwd=ROOT, capture_output=True, text=True, check=True).stdout

@@ -4,6 +4,7 @@ import fcntl
 import gzip
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -41,7 +42,7 @@ def test_the_committed_exports_are_what_the_catalogue_gives(site: Site) -> None:
     written = site.run("build", "--offline", "--json").data["exports"]
 
     committed, built = files(CHECKOUT / "exports"), files(site.directory / "exports")
-    assert sorted(committed) == sorted(["index.json", *(export["path"] for export in written)])
+    assert sorted(committed) == sorted(["README.md", "index.json", *(export["path"] for export in written)])
     assert [path for path in committed if committed[path] != built[path]] == []
 
 
@@ -82,7 +83,7 @@ def test_a_build_is_told_for_people_and_as_json(site: Site) -> None:
     assert (again["changed"], again["accepted"]) == (False, [])
     assert [(feed["stale"], feed["error"]) for feed in again["feeds"]] == [(False, None)]
     assert {export["path"] for export in again["exports"]} == {
-        path for path in files(site.directory / "exports") if path != "index.json"
+        path for path in files(site.directory / "exports") if path not in ("index.json", "README.md")
     }
     assert json.loads((site.directory / "exports" / "index.json").read_bytes())["exports"] == again["exports"]
 
@@ -111,10 +112,33 @@ def test_a_dry_run_says_what_would_change_and_changes_nothing(site: Site) -> Non
 
     (entry,) = [entry for entry in report["lists"] if entry["id"] == "ads"]
     assert (entry["before"], entry["entries"]) == (10, 11)
-    assert (report["bundle"], report["exports"]) == (None, [])
+    assert report["bundle"] is None
     assert files(site.state / "bundles") == bundles
     assert files(site.directory / "exports") == exports
     assert explained(site, "new.example.com")["action"] == "forward"
+    # What it says of the exports is what a build then writes, byte for byte.
+    assert site.run("build", "-c", "sinkhole.yaml", "--json").data["exports"] == report["exports"]
+
+
+def test_a_dry_run_says_what_each_export_could_not_state(site: Site) -> None:
+    site.write("own.txt", "||a.example.com^\n@@||ok.a.example.com^\n*.b.example.com CNAME .\n/^ads?[0-9]+\\./\n")
+    site.configure(listing("./own.txt"))
+    run = ("build", "-c", "sinkhole.yaml", "--dry-run")
+
+    first = site.run(*run)
+    exports = {export["path"]: export["loss"] for export in site.run(*run, "--json").data["exports"]}
+
+    assert "exports would be in place; rules that some cannot state:\n" in first.out
+    assert re.search(r"^hosts/ads\.txt +1 narrowed, 1 special$", first.out, re.M)
+    assert not re.search(r"^adblock/ads\.txt", first.out, re.M)
+    assert exports["hosts/ads.txt"]["narrowed"] == 1
+    assert not any(exports["adblock/ads.txt"].values())
+    assert not (site.directory / "exports").exists()
+    assert not site.state.exists()
+    site.run("build", "-c", "sinkhole.yaml")
+    again = site.run(*run, "--json").data["exports"]
+    assert {export["path"]: export["loss"] for export in again} == exports
+    assert site.run(*run, "--no-exports", "--json").data["exports"] == []
 
 
 def test_a_feed_that_is_no_list_keeps_its_last_good_copy(site: Site, web: Web) -> None:
@@ -307,12 +331,13 @@ def test_exports_are_those_that_the_configuration_names(site: Site) -> None:
         "ads",
         "deepseek",
         "index",
+        "README",
     }
 
     site.configure(settings | {"exports": {"dir": "out/lists", "lists": ["ads"], "formats": ["hosts"]}})
     site.run("build", "-c", "sinkhole.yaml")
 
-    assert sorted(files(site.directory / "out/lists")) == ["hosts/ads.txt", "index.json"]
+    assert sorted(files(site.directory / "out/lists")) == ["README.md", "hosts/ads.txt", "index.json"]
 
 
 def test_named_accepts_the_policy_zones(site: Site, peer: Callable[[str], str]) -> None:

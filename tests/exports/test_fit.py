@@ -7,12 +7,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sinkhole.compiler.blocklist import resolve
+from sinkhole.exports import statements
 from sinkhole.exports.fit import Fitted, fit
 from sinkhole.exports.render import render
 from sinkhole.formats import FORMATS
 from sinkhole.formats.format import Format, Header
 from sinkhole.names import key
-from sinkhole.rules import Kind, Rank, Rule, Scope
+from sinkhole.rules import Kind, On, Rank, Rule, Scope, Special
 from tests.compiler.test_blocklist import merged
 from tests.lists import MEANING, NAMES, blocked, rules, strongest
 
@@ -23,6 +24,25 @@ def exported(stated: list[Rule], hosts: list[str], format: Format) -> tuple[Fitt
     known = {key(host.encode()) for host in hosts}
     fitted = fit(resolve(merged(stated).masks), known, format)
     return fitted, b"".join(render(fitted, format, Header(title="test")))
+
+
+@BY_NAME
+@settings(max_examples=150, deadline=None)
+@given(stated=rules, hosts=st.lists(st.sampled_from(NAMES), max_size=3))
+def test_trees_that_are_remembered_say_what_trees_worked_out_name_by_name_do(
+    format: Format, stated: list[Rule], hosts: list[str]
+) -> None:
+    """The same list below many domains, so that every form of a tree is met again, and in blocks of three names."""
+    many = [Rule(rule.name.replace("z.test", f"z{n}.test"), rule.kind) for n in range(3) for rule in stated]
+    known = [host.replace("z.test", f"z{n}.test") for n in range(3) for host in hosts]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(statements, "BLOCK", 3)
+        fitted, text = exported(many, known, format)
+        patch.setattr("sinkhole.exports.fit._SMALL", 0)
+        slow, slow_text = exported(many, known, format)
+    assert list(fitted.statements) == list(slow.statements) == sorted(slow.statements)
+    assert (fitted.loss, fitted.rules, text) == (slow.loss, slow.rules, slow_text)
+    assert text == exported(many, known, format)[1]
 
 
 @BY_NAME
@@ -77,7 +97,7 @@ def test_exact_formats_list_known_hosts_in_place_of_trees_and_count_the_loss() -
         "0.0.0.0 z.test",
         "0.0.0.0 a.z.test",
     ]
-    assert "# Note: 1 rules also cover all names below theirs, which this format cannot say\n" in text.decode()
+    assert "# Note: 1 rule also covers all names below its own, which this format cannot say\n" in text.decode()
 
 
 def test_names_folded_into_a_tree_come_back_where_trees_cannot_be_said() -> None:
@@ -93,7 +113,7 @@ def test_a_tree_with_a_hole_shrinks_where_exceptions_cannot_be_said() -> None:
         Rule("b.z.test", Kind(Scope.EXACT)),
     ]
     fitted, _ = exported(stated, [], FORMATS["pihole"])
-    assert fitted.statements == [(b"test.z.", Kind(Scope.EXACT)), (b"test.z.b.", Kind(Scope.TREE))]
+    assert list(fitted.statements) == [(b"test.z.", Kind(Scope.EXACT)), (b"test.z.b.", Kind(Scope.TREE))]
 
 
 def test_turns_from_block_to_allow_and_back_take_a_higher_rank() -> None:
@@ -101,7 +121,7 @@ def test_turns_from_block_to_allow_and_back_take_a_higher_rank() -> None:
     important, own = Kind(Scope.TREE, rank=Rank.IMPORTANT), Kind(Scope.TREE, True, Rank.OWN)
     stated = [Rule("z.test", tree), Rule("a.z.test", allow), Rule("b.a.z.test", important), Rule("a.b.a.z.test", own)]
     _, text = exported(stated, [], FORMATS["adblock"])
-    assert text.decode().split("\n")[3:-1] == [
+    assert text.decode().split("\n")[4:-1] == [
         "||z.test^",
         "@@||a.z.test^",
         "||b.a.z.test^$important",
@@ -112,9 +132,36 @@ def test_turns_from_block_to_allow_and_back_take_a_higher_rank() -> None:
 def test_item_42_a_name_too_long_for_a_policy_zone_is_left_out_and_counted() -> None:
     long = ".".join(["a" * 50] * 4) + ".test"
     fitted, _ = exported([Rule(long, Kind(Scope.EXACT))], [], FORMATS["rpz"])
-    assert fitted.statements == []
+    assert list(fitted.statements) == []
     assert fitted.loss.too_long == 1
-    assert fitted.loss.notes() == ["1 rules have a name that is too long for this format"]
+    assert fitted.loss.notes() == ["1 rule has a name that is too long for this format"]
+
+
+LONG = ".".join(["a" * 50] * 4)
+
+
+@pytest.mark.parametrize(
+    ("name", "odd", "counted"), [("rpz", f"{LONG}.z.test", "too_long"), ("csv", "-a.z.test", "unfit")]
+)
+def test_an_exception_that_a_format_cannot_hold_takes_all_beside_it_along(name: str, odd: str, counted: str) -> None:
+    tree, allow = Kind(Scope.TREE), Kind(Scope.TREE, allow=True)
+    stated = [Rule("z.test", tree), Rule(odd, allow), Rule("b.z.test", tree), Rule(f"deep.{odd[3:]}", tree)]
+    fitted, text = exported(stated, [], FORMATS[name])
+    assert getattr(fitted.loss, counted) == 1
+    read = list(FORMATS[name].read(text).rules())
+    for meaning in MEANING[name]:
+        assert not meaning(read, odd)
+        assert not meaning(read, f"x.{odd}")
+        assert meaning(read, "x.b.z.test")
+        assert meaning(read, "z.test")
+        assert not meaning(read, "other.z.test") or name == "rpz"  # there the hole is further down
+    special = [Special(0, On.NAME, "c.z.test", Kind(Scope.EXACT), answer="DROP")]
+    masks = merged(stated).masks
+    again = fit(resolve(masks), (), FORMATS[name], special, masks)
+    text = b"".join(render(again, FORMATS[name], Header(title="test")))
+    read = list(FORMATS[name].read(text).rules())
+    assert not any(meaning(read, odd) for meaning in MEANING[name])
+    assert all(meaning(read, "x.b.z.test") for meaning in MEANING[name])
 
 
 def test_a_header_value_cannot_begin_a_line_of_its_own() -> None:

@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 from sinkhole.compiler.compile import Compiled
@@ -99,6 +100,31 @@ def test_a_header_says_what_the_list_is(tmp_path: Path) -> None:
         "! Last modified",
         "! Version",
         "! Syntax",
+        "! Usage",
         "! Number of entries",
     ]
     assert "! Last modified: 2025-02-05\n" in head
+
+
+def test_a_page_says_what_there_is_and_leaves_somebody_elses_alone(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    publish(out, lists(tmp_path), FORMATS.values())
+    text = (out / "README.md").read_text()
+    files = [path.relative_to(out).as_posix() for path in out.glob("*/*")]
+    assert sorted(re.findall(r"\]\(([^)]+/[^)]+)\)", text)) == sorted(files)
+    assert "\n## A list\n\nLicence: MIT. As of 2025-02-05.\n" in text
+    assert re.search(
+        r"^\| \[hosts/a.txt\]\(hosts/a.txt\) \| hosts file \| .* \| 2 \| 2 rules also cover .* \|$", text, re.M
+    )
+    (out / "README.md").write_text("# Mine\n")
+    publish(out, lists(tmp_path), FORMATS.values())
+    assert (out / "README.md").read_text() == "# Mine\n"
+
+
+def test_nothing_in_a_title_becomes_markup_on_the_page(tmp_path: Path) -> None:
+    (compiled,) = lists(tmp_path)
+    odd = replace(compiled, plan=compiled.plan._replace(title="<b>|x|\n# y [z](w)", description="`&lt;"))
+    publish(tmp_path / "out", [odd], [FORMATS["domains"]])
+    text = (tmp_path / "out/README.md").read_text()
+    assert r"## \<b\>\|x\| \# y \[z\](w)" in text
+    assert r"\`\&lt;" in text

@@ -89,7 +89,8 @@ def sound(line: str, format: Format) -> bool:
         return bool(json.loads(line))
     dot = re.escape(format.dot.decode())
     name = rf"[a-z0-9_-]{{1,63}}(?:{dot}[a-z0-9_-]{{1,63}})+"
-    return any(re.fullmatch(re.escape(text.decode()).replace("%s", name), line) for text in format.lines.values())
+    lines = [text.decode().removesuffix(format.comma.decode()) for text in format.lines.values()]
+    return any(re.fullmatch(re.escape(text).replace("%s", name) + format.comma.decode() + "?", line) for text in lines)
 
 
 @settings(max_examples=300, deadline=None)

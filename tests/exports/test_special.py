@@ -103,7 +103,7 @@ def test_an_exception_for_one_client_is_one_for_all_where_clients_cannot_be_said
     fitted, text = exported(stated, [rule], FORMATS["pihole"])
     assert lines(text, "#") == ["z.test", "||b.z.test^"]
     assert fitted.loss.special == 1
-    assert "# Note: 1 rules have a pattern, a condition or an answer that this format cannot say\n" in text.decode()
+    assert "# Note: 1 rule has a pattern, a condition or an answer that this format cannot say\n" in text.decode()
     assert lines(exported(stated, [rule], FORMATS["adblock"])[1]) == ["||z.test^", "@@||a.z.test^$client=192.0.2.1"]
 
 

@@ -237,11 +237,12 @@ def test_an_unknown_format_is_refused_with_those_there_are() -> None:
 
 def test_a_header_has_one_field_a_line_in_the_usual_order() -> None:
     header = Header(title="T", license="MIT", version="1", notes=["n"])
-    assert header.fields("hosts file", 7) == [
+    assert header.fields("hosts file", "append it", 7) == [
         ("Title", "T"),
         ("License", "MIT"),
         ("Version", "1"),
         ("Syntax", "hosts file"),
+        ("Usage", "append it"),
         ("Number of entries", "7"),
         ("Note", "n"),
     ]

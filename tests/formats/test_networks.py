@@ -65,7 +65,7 @@ def test_names_are_left_out_and_counted_and_networks_come_back(name: str) -> Non
     masks = merged([Rule("a.test", Kind(Scope.TREE)), Rule("b.test", Kind(Scope.EXACT))]).masks
     networks = [NETWORK, NETWORK._replace(what="2001:db8::/32", kind=Kind(Scope.EXACT, allow=True))]
     fitted = fit(resolve(masks), (), FORMATS[name], networks, masks)
-    assert fitted.statements == []
+    assert list(fitted.statements) == []
     assert fitted.loss.unfit == 2
     text = b"".join(render(fitted, FORMATS[name], Header(title="T")))
     parsed = FORMATS[name].read(text)

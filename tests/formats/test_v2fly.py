@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sinkhole.formats import FORMATS
-from sinkhole.formats.v2fly import MAX_DEPTH, Include, expand, includes
+from sinkhole.formats.v2fly import MAX_DEPTH, expand
 from sinkhole.rules import Kind, On, Scope, Special
 from tests.formats.lines import Line, check, everything
 
@@ -34,14 +34,6 @@ def test_lines(line: str, rules: list[str], reasons: list[str]) -> None:
     check("v2fly", line, rules, reasons)
 
 
-def test_includes_have_attributes_that_are_required_and_forbidden() -> None:
-    text = b"a.test\ninclude:one\n include: two @ads @-cn # why\n# include:three\n"
-    assert includes(text) == [
-        Include("one", frozenset(), frozenset()),
-        Include("two", frozenset({"ads"}), frozenset({"cn"})),
-    ]
-
-
 FILES = {
     "top": b"a.test\ninclude:ads @ads @-cn\nb.test\n",
     "ads": b"c.test @ads\nd.test\ne.test @ads @cn # @ads\ninclude:more\n",
@@ -61,6 +53,25 @@ def test_files_are_put_in_behind_the_text_so_that_its_lines_keep_their_numbers()
     # the inner `include:top` goes round: it takes its own file in once more, and stops there
     assert everything(parsed) == ["block tree a.test", "block tree b.test", "block tree c.test", "block tree f.test"]
     assert expand(FILES["top"], files).startswith(b"a.test\n\nb.test\n")
+
+
+def test_each_line_of_another_file_says_where_it_comes_from() -> None:
+    lines = expand(FILES["top"], files).decode().split("\n")
+    assert [line for line in lines if "#" in line] == [
+        "c.test @ads  # ads:1",
+        "f.test @ads  # more:1",
+        "include:ads @ads @-cn  # top:2",  # where the circle was cut
+    ]
+    skipped = FORMATS["v2fly"].read(expand(b"include:odd\n", {"odd": b"a.test\nx:y @ads # no\n"}.__getitem__)).samples
+    assert [(sample.line, sample.text) for sample in skipped] == [(4, "x:y @ads # no  # odd:2")]
+
+
+@pytest.mark.parametrize("name", ["..", ".", ".hidden", "../up", "sub/file", "/etc/passwd", "http://x.test/"])
+def test_no_include_leads_out_of_the_directory(name: str) -> None:
+    def files(name: str) -> bytes:
+        raise AssertionError(name)
+
+    assert expand(f"include:{name}\n".encode(), files) == f"include:{name}\n".encode()
 
 
 def test_a_file_that_cannot_be_had_stays_an_include_that_the_reader_reports() -> None:

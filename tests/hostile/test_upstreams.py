@@ -78,7 +78,7 @@ def test_mutated_answers_never_fault_and_never_poison(bundle: Path) -> None:
         if hostile.is_set():
             for _ in range(3):
                 changed = mutate(
-                    draw, [good, reply(asked.packet, A=POISON, NS="ns.poison.test.", SOA="a. b. 1 1 1 1 9")]
+                    draw, [good, reply(asked.packet, A=POISON, NS="ns.poison.example.net.", SOA="a. b. 1 1 1 1 9")]
                 )
                 yield asked.packet[:2] + changed[2:]
         yield good
@@ -98,7 +98,7 @@ def test_mutated_answers_never_fault_and_never_poison(bundle: Path) -> None:
         for number in range(100):
             assert addresses(child.ask(f"fresh{number}.example.org")) == {RIGHT}
         assert addresses(child.ask("blocked.example.com")) == {"0.0.0.0"}
-        assert addresses(child.ask("ns.poison.test")) == {RIGHT}
+        assert addresses(child.ask("ns.poison.example.net")) == {RIGHT}
 
 
 @contextmanager
@@ -159,7 +159,7 @@ def free_port() -> int:
 
 ZONE = f"""\
 $TTL 300
-@ SOA ns.real.test. admin.real.test. 1 3600 600 86400 300
+@ SOA ns.real.example.net. admin.real.example.net. 1 3600 600 86400 300
 @ NS ns
 ns A 192.0.2.53
 www A 192.0.2.7
@@ -178,11 +178,11 @@ server:
   use-syslog: no
   logfile: ""
   module-config: "iterator"
-  local-zone: "test." nodefault
+  local-zone: "example.net." nodefault
 remote-control:
   control-enable: no
 auth-zone:
-  name: "real.test"
+  name: "real.example.net"
   zonefile: "real.zone"
   for-downstream: yes
 """),
@@ -192,7 +192,7 @@ options {{
   listen-on port {port} {{ 127.0.0.1; }}; listen-on-v6 {{ none; }};
 }};
 controls {{ }};
-zone "real.test" {{ type primary; file "real.zone"; }};
+zone "real.example.net" {{ type primary; file "real.zone"; }};
 """),
 }  # fmt: skip
 
@@ -216,22 +216,22 @@ def test_real_servers_as_upstreams(bundle: Path, tmp_path: Path, peer: Callable[
             while True:
                 assert time.monotonic() < end, (tmp_path / "log").read_text()
                 with suppress(OSError):
-                    probe.send(dns.message.make_query("ns.real.test", "A").to_wire())
+                    probe.send(dns.message.make_query("ns.real.example.net", "A").to_wire())
                     if probe.recv(4096):
                         break
                 time.sleep(0.05)
         child = stack.enter_context(behind(bundle, port, timeout=0.5))
-        assert addresses(child.ask("www.real.test")) == {"192.0.2.7"}
-        assert addresses(child.ask("alias.real.test")) == {"www.real.test.", "192.0.2.7"}
-        whole = child.ask("big.real.test", "TXT", tcp=True)
+        assert addresses(child.ask("www.real.example.net")) == {"192.0.2.7"}
+        assert addresses(child.ask("alias.real.example.net")) == {"www.real.example.net.", "192.0.2.7"}
+        whole = child.ask("big.real.example.net", "TXT", tcp=True)
         assert sum(len(text) for rrset in whole.answer for record in rrset for text in record.strings) == 1600
-        gone = child.ask("no.real.test")
+        gone = child.ask("no.real.example.net")
         assert gone.rcode() == dns.rcode.NXDOMAIN
         assert gone.authority
         process.kill()
         process.wait()
         started = time.monotonic()
-        assert child.ask("other.real.test").rcode() == dns.rcode.SERVFAIL
+        assert child.ask("other.real.example.net").rcode() == dns.rcode.SERVFAIL
         assert time.monotonic() - started < 2
-        assert addresses(child.ask("www.real.test")) == {"192.0.2.7"}  # remembered
+        assert addresses(child.ask("www.real.example.net")) == {"192.0.2.7"}  # remembered
         assert addresses(child.ask("blocked.example.com")) == {"0.0.0.0"}

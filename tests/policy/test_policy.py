@@ -200,3 +200,24 @@ def test_a_name_that_no_list_knows_is_forwarded(tmp_path: Path) -> None:
     policy = Policy(opened(tmp_path), AT)
     assert decide(policy, "example.org") == FORWARD
     assert policy.decide(policy.profile("192.0.2.1"), b"", 1) == FORWARD
+
+
+def test_a_token_makes_a_client_a_member_too(tmp_path: Path) -> None:
+    text = """
+groups: {kiosk: {tokens: [kiosk-7f3a]}, office: {clients: [10.20.0.0/16], tokens: [o]}}
+lists: {a: {block: [a.test]}, b: {block: [b.test]}}
+policy: [{groups: [kiosk], lists: [a]}, {groups: [office], lists: [b]}]
+"""
+    policy = Policy(opened(tmp_path, text), AT)
+
+    def blocked(client: str, token: str) -> str:
+        profile = policy.profile(client, token)
+        wires = {name: key(f"{name}.test".encode()) for name in "ab"}
+        return "".join(
+            name for name, wire in wires.items() if policy.decide(profile, wire, QTYPE.A).action is Action.BLOCK
+        )
+
+    assert blocked("192.0.2.1", "kiosk-7f3a") == "a"
+    assert blocked("10.20.0.1", "kiosk-7f3a") == "ab"
+    assert blocked("192.0.2.1", "o") == blocked("10.20.0.1", "") == "b"
+    assert blocked("192.0.2.1", "other") == blocked("192.0.2.1", "") == ""

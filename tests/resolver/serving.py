@@ -32,7 +32,7 @@ class Trees:
     def __init__(self, trees: dict[str, Verdict]) -> None:
         self._trees = [(name_key(name.encode()), verdict) for name, verdict in trees.items()]
 
-    def profile(self, client: str) -> int:
+    def profile(self, client: str, token: str = "") -> int:
         return 0
 
     def beyond(self, profile: int, key: bytes, qtype: int) -> int:

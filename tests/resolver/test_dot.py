@@ -19,6 +19,7 @@ import dns.rcode
 import pytest
 
 from sinkhole.errors import ListenError
+from sinkhole.policy.verdict import FORWARD, Verdict
 from sinkhole.resolver.access import PRIVATE, Rules
 from sinkhole.resolver.engine import Peer, Private, Send
 from sinkhole.resolver.listener import Limits
@@ -26,7 +27,7 @@ from sinkhole.resolver.listener.tls import Tls, context, hush
 from sinkhole.resolver.upstream import Server
 from tests.certificates import Pair, certificate
 from tests.dnsserver import DnsServer, reply
-from tests.resolver.serving import Running, serving
+from tests.resolver.serving import BLOCK, Running, Trees, serving
 from tests.resolver.test_listener import LOCAL, framed, read, right, wire
 
 NAME = "dns.example.test"
@@ -345,3 +346,22 @@ def test_a_connection_is_small(server: ssl.SSLContext) -> None:
     after, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert (after - before) / len(held) < 8192
+
+
+def test_the_first_label_of_the_name_that_it_is_called_by_is_the_token(
+    server: ssl.SSLContext, trusting: ssl.SSLContext
+) -> None:
+    class Tokens(Trees):
+        def profile(self, client: str, token: str = "") -> int:
+            return int(token == "dns")
+
+        def decide(self, profile: int, key: bytes, qtype: int) -> Verdict:
+            return super().decide(profile, key, qtype) if profile else FORWARD
+
+    with serving(tls=lambda: server, policy=Tokens({"blocked.test": BLOCK})) as resolver:
+        assert ask(resolver, trusting).answer[0][0].to_text() == "0.0.0.0"
+        trusting.check_hostname = False
+        for name in ("other.example.test", "xdns.example.test"):
+            with connect(resolver, trusting, name) as sock:
+                sock.sendall(framed(dns.message.make_query("x.blocked.test", "A").to_wire()))
+                assert dns.message.from_wire(read(sock)).rcode() == dns.rcode.SERVFAIL

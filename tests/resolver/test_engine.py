@@ -219,7 +219,7 @@ class ByClient:
 
     by_address = None
 
-    def profile(self, client: str) -> int:
+    def profile(self, client: str, token: str = "") -> int:
         return int(client == PEER[0])
 
     def beyond(self, profile: int, key: bytes, qtype: int) -> int:
@@ -307,7 +307,7 @@ class Broken:
     def __init__(self, method: str) -> None:
         self._method = method
 
-    def profile(self, client: str) -> int:
+    def profile(self, client: str, token: str = "") -> int:
         if self._method == "profile":
             raise RuntimeError("a fault")
         return 0
@@ -526,7 +526,7 @@ class Blocks(Trees):
         super().__init__({"blocked.test": BLOCK})
         self.client = client
 
-    def profile(self, client: str) -> int:
+    def profile(self, client: str, token: str = "") -> int:
         return int(client == self.client)
 
     def decide(self, profile: int, key: bytes, qtype: int) -> Verdict:

@@ -88,7 +88,7 @@ class ForOne:
 
     by_address = None
 
-    def profile(self, client: str) -> int:
+    def profile(self, client: str, token: str = "") -> int:
         return int(client == PEER[0])
 
     def beyond(self, profile: int, key: bytes, qtype: int) -> int:

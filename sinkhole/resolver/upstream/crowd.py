@@ -6,6 +6,7 @@ socket and all memory, and could have many answers held back to be released at o
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple, TypeVar
 
 _Key = TypeVar("_Key")
@@ -44,17 +45,20 @@ class Crowd:
         self.total -= 1
         _less(self.clients, client)
 
-    def start(self, name: bytes) -> bool:
-        """One more question about a wire name, if there is room below its domains."""
-        domains = _domains(name)
-        if any(self.domains.get(domain, 0) >= most for domain, most in domains):
-            return False
-        for domain, _ in domains:
-            self.domains[domain] = self.domains.get(domain, 0) + 1
-        return True
+    def start(self, name: bytes) -> Sequence[bytes] | None:
+        """One more question about a wire name: what :meth:`end` is to be told, or None without room below a domain."""
+        domains = []
+        counts = self.domains
+        for domain, most in _domains(name):
+            if counts.get(domain, 0) >= most:
+                return None
+            domains.append(domain)
+        for domain in domains:
+            counts[domain] = counts.get(domain, 0) + 1
+        return domains
 
-    def end(self, name: bytes) -> None:
-        for domain, _ in _domains(name):
+    def end(self, domains: Sequence[bytes]) -> None:
+        for domain in domains:
             _less(self.domains, domain)
 
 

@@ -91,8 +91,8 @@ class Forwarder:
             if lookup := self._lookups.get(key):
                 lookup.askers.append(Waiting(done, client))
                 return
-            if self.crowd.start(query.name):
-                self._lookups[key] = lookup = Lookup(self, query, key, Waiting(done, client))
+            if (domains := self.crowd.start(query.name)) is not None:
+                self._lookups[key] = lookup = Lookup(self, query, key, domains, Waiting(done, client))
                 lookup.advance(lookup.width)
                 return
             self.crowd.leave(client)
@@ -100,7 +100,7 @@ class Forwarder:
 
     def finish(self, lookup: Lookup, response: Response) -> None:
         del self._lookups[lookup.key]
-        self.crowd.end(lookup.query.name)
+        self.crowd.end(lookup.domains)
         for _, client in lookup.askers:
             self.crowd.leave(client)
         for done, _ in lookup.askers:

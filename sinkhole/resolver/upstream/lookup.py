@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from sinkhole.resolver.answer import NETWORK_ERROR, NO_REACHABLE_AUTHORITY, failure
@@ -34,6 +35,7 @@ class Lookup:
         "attempts",
         "best",
         "deadline",
+        "domains",
         "forwarder",
         "key",
         "left",
@@ -44,16 +46,19 @@ class Lookup:
         "width",
     )
 
-    def __init__(self, forwarder: Forwarder, query: Query, key: bytes, asker: Waiting) -> None:
+    def __init__(
+        self, forwarder: Forwarder, query: Query, key: bytes, domains: Sequence[bytes], asker: Waiting
+    ) -> None:
         self.forwarder = forwarder
         self.query = query
         self.key = key
+        self.domains = domains
         self.askers = [asker]
         self.attempts: list[_Attempt] = []
         self.best: Response | None = None
         self.why = NO_REACHABLE_AUTHORITY
         order, up = arrange(forwarder.strategy, forwarder.remotes)
-        self.left = deque((remote, 1) for remote in order)
+        self.left = deque(order)
         self.width = forwarder.strategy.width
         self.loop = asyncio.get_running_loop()
         # Each server that is there has its share of the time; when none is, one share has to do for all.
@@ -67,10 +72,12 @@ class Lookup:
         patience = 0.0
         if now < self.deadline:
             while number and self.left:
-                attempt = _Attempt(self, *self.left.popleft(), now)
+                remote = self.left.popleft()
+                attempt = _Attempt(self, remote, now)
                 if attempt.start():
                     number -= 1
-                    patience = max(patience, min(attempt.remote.patience * attempt.round, self.forwarder.timeout))
+                    tries = sum(attempt.remote is remote for attempt in self.attempts)
+                    patience = max(patience, min(remote.patience * tries, self.forwarder.timeout))
         if self.timer:
             self.timer.cancel()
         if now >= self.deadline or not self.attempts:
@@ -86,8 +93,9 @@ class Lookup:
             if not attempt.late:
                 attempt.late = True
                 attempt.remote.doubt()
-                if attempt.round < TRIES:
-                    self.left.append((attempt.remote, attempt.round + 1))
+                tries = sum(other.remote is attempt.remote for other in self.attempts)
+                if attempt.exchange.late() and tries < TRIES:
+                    self.left.append(attempt.remote)
         self.advance(self.width)
 
     def heard(self, attempt: _Attempt, response: Response) -> None:
@@ -108,7 +116,8 @@ class Lookup:
 
     def replace(self, attempt: _Attempt) -> None:
         """Go on without a server; one that was late has been replaced already."""
-        self.left = deque((remote, round) for remote, round in self.left if remote is not attempt.remote)
+        if attempt.remote in self.left:
+            self.left.remove(attempt.remote)
         if self.timer and attempt.late and self.attempts:
             return
         self.advance(1)
@@ -130,14 +139,13 @@ class Lookup:
 class _Attempt:
     """One server asked once. ``late``: so long ago that others are asked as well."""
 
-    __slots__ = ("exchange", "late", "lookup", "remote", "round", "since")
+    __slots__ = ("exchange", "late", "lookup", "remote", "since")
 
     exchange: Exchange
 
-    def __init__(self, lookup: Lookup, remote: Remote, round: int, now: float) -> None:
+    def __init__(self, lookup: Lookup, remote: Remote, now: float) -> None:
         self.lookup = lookup
         self.remote = remote
-        self.round = round
         self.since = now
         self.late = False
 

@@ -43,6 +43,9 @@ class Asker(Protocol):
 class Exchange(Protocol):
     """One question that is under way to one server."""
 
+    def late(self) -> bool:
+        """It takes long: whether to ask again, because a packet may be lost. A connection sees to itself."""
+
     def cancel(self) -> None:
         """Hear no more of it."""
 

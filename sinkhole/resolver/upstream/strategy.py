@@ -42,6 +42,8 @@ STRATEGIES = {
 
 def arrange(strategy: Strategy, remotes: Sequence[Remote]) -> tuple[Sequence[Remote], int]:
     """The servers in the order in which to ask them, and how many of them are there."""
+    if len(remotes) == 1:
+        return remotes, remotes[0].up
     up = [remote for remote in remotes if remote.up]
     if len(up) == len(remotes):
         return strategy.order(remotes), len(up)

@@ -20,7 +20,7 @@ from sinkhole.resolver.upstream.question import Asker, packet, read_any_case
 #: Questions under way on one connection, and connections to one server.
 DEPTH, CONNECTIONS = 256, 32
 #: Seconds: for one address to take a connection, for that to bring anything, and after which silence means it is dead.
-CONNECT, IDLE, SILENCE = 2.0, 10.0, 1.0
+CONNECT, IDLE, SILENCE = 2.0, 10.0, 0.9
 #: Seconds for which a server that ended a connection over its second question is asked one question on each.
 SINGLY = 60.0
 
@@ -103,6 +103,12 @@ class Exchange:
         self.ident = 0
         self.since = 0.0
         self.connection: _Connection | None = None
+
+    def late(self) -> bool:
+        """On a connection that is dead it is asked once more on another one."""
+        if self.connection:
+            self.connection.check(self.since)
+        return False
 
     def cancel(self) -> None:
         """Hear no more of it; its id stays taken until the answer comes."""

@@ -34,6 +34,7 @@ class Udp:
         self.stream = stream
         self.keeps_case = True
         self.strays = 0
+        self.loop: asyncio.AbstractEventLoop | None = None  # from the first question on
 
     def ask(self, query: Query, asker: Asker) -> Exchange:
         return Exchange(self, query, asker)
@@ -57,7 +58,7 @@ class Exchange:
         self.ident = chance[:2]
         name = spelled(query.name, chance[2:]) if server.keeps_case else query.name
         self.question = name + query.question[-4:]
-        self.loop = asyncio.get_running_loop()
+        self.loop = server.loop = server.loop or asyncio.get_running_loop()
         self.sock: socket.socket | None = socket.socket(server.family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
         try:
             self.sock.connect(server.address)  # the kernel picks the port, at random
@@ -118,6 +119,9 @@ class Exchange:
         self.tcp = None
         if not self.sock:
             self.asker.failed()
+
+    def late(self) -> bool:
+        return True
 
     def cancel(self) -> None:
         self.hang_up()

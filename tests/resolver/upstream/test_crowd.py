@@ -26,28 +26,31 @@ def test_random_labels_below_one_domain_take_only_its_share(monkeypatch: pytest.
     """Water torture: the domain is full, whatever stands before it, and other domains have their room."""
     monkeypatch.setattr(crowd, "DOMAINS", ((2, 20), (3, 5)))
     names = Crowd()
-    assert sum(names.start(to_wire(f"r{number}.victim.example")) for number in range(50)) == 20
-    assert not names.start(to_wire("a.b.c.victim.example"))
-    assert names.start(to_wire("victim.example"))
-    assert names.start(to_wire("www.other.example"))
+    assert sum(names.start(to_wire(f"r{number}.victim.example")) is not None for number in range(50)) == 20
+    assert names.start(to_wire("a.b.c.victim.example")) is None
+    assert names.start(to_wire("victim.example")) is not None
+    assert names.start(to_wire("www.other.example")) is not None
 
 
 def test_a_domain_below_a_public_suffix_does_not_take_the_room_of_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(crowd, "DOMAINS", ((2, 20), (3, 5)))
     names = Crowd()
-    assert sum(names.start(to_wire(f"r{number}.victim.co.test")) for number in range(50)) == 5
-    assert names.start(to_wire("www.other.co.test"))
+    assert sum(names.start(to_wire(f"r{number}.victim.co.test")) is not None for number in range(50)) == 5
+    assert names.start(to_wire("www.other.co.test")) is not None
 
 
 def test_nothing_is_kept_of_those_who_left() -> None:
     waiting = Crowd()
     names = [to_wire(f"{number}.{number % 3}.example.com") for number in range(100)]
+    started = []
     for number, name in enumerate(names):
         assert waiting.enter(f"192.0.2.{number % 7}")
-        assert waiting.start(name)
-    for number, name in enumerate(names):
+        started.append(waiting.start(name))
+    assert waiting.domains[to_wire("example.com")] == 100
+    for number, domains in enumerate(started):
         waiting.leave(f"192.0.2.{number % 7}")
-        waiting.end(name)
+        assert domains is not None
+        waiting.end(domains)
     assert (waiting.total, waiting.clients, waiting.domains) == (0, {}, {})
 
 

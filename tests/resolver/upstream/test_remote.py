@@ -241,7 +241,7 @@ def test_orders() -> None:
 def test_a_lookup_asks_no_server_more_than_three_times() -> None:
     """RFC 9520 3.1."""
     with DnsServer(silent_but_for(no_such_name)) as server:
-        forwarder = Forwarder([udp(server)], 4.0)
+        forwarder = Forwarder([udp(server)], 3.0)
         forwarder.remotes[0].took(0.0001)
         run(asked(forwarder, query()))
     assert len(about(server)) == 3

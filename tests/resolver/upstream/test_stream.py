@@ -94,9 +94,9 @@ def test_a_connection_that_the_server_ended_is_replaced() -> None:
 
 
 def test_a_connection_that_says_nothing_any_more_is_replaced() -> None:
-    """Such as behind a router that forgot it."""
+    """Such as behind a router that forgot it. What was asked on it is asked again on another, in time."""
     with DnsServer(answering) as server, Relay(server.port) as relay:
-        forwarder = Forwarder([tcp(relay)], 1.2)
+        forwarder = Forwarder([tcp(relay)], 3.0)
 
         async def main() -> list[Response]:
             found = await responses(forwarder, query())
@@ -106,7 +106,7 @@ def test_a_connection_that_says_nothing_any_more_is_replaced() -> None:
             forwarder.close()
             return found
 
-        assert [response.rcode for response in run(main())] == [NOERROR, SERVFAIL, NOERROR]
+        assert [response.rcode for response in run(main())] == [NOERROR, NOERROR, NOERROR]
         assert relay.accepted == 2
 
 
