@@ -40,6 +40,7 @@ from sinkhole.catalogue.model import (
     Names,
     Network,
     PolicyEntry,
+    Target,
     Text,
     one_of,
     parse_duration,
@@ -53,6 +54,7 @@ from sinkhole.policy.verdict import Action
 from sinkhole.resolver.access import PRIVATE
 from sinkhole.resolver.rdata import encode
 from sinkhole.resolver.zones import MAX_ALIASES
+from sinkhole.rules import Scope
 
 #: Where a value stands: ``("access", "allow", 0)``.
 KeyPath = tuple[str | int, ...]
@@ -467,6 +469,108 @@ class Blocking(Model):
     ttl: Annotated[StrictInt, Field(ge=0, le=86400)] = Field(60, description="Seconds that clients may remember it.")
 
 
+class Size(int):
+    """Octets, written with a unit: ``500KB``, ``16MB``, ``1GB``."""
+
+    def __str__(self) -> str:
+        unit, size = next((unit, size) for unit, size in reversed(_SIZES.items()) if not self % size)
+        return f"{self // size}{unit}"
+
+
+_SIZES = {"KB": 1 << 10, "MB": 1 << 20, "GB": 1 << 30}
+
+
+def _parse_size(text: str) -> Size:
+    digits, unit = text[:-2], text[-2:]
+    if unit not in _SIZES or not digits.isascii() or not digits.isdigit() or len(digits) > 9:
+        raise ValueError(f"{text!r} is not a size; write a number and a unit of {', '.join(_SIZES)}, as in 16MB")
+    size = int(digits) * _SIZES[unit]
+    if not 64 << 10 <= size <= 64 << 30:
+        raise ValueError(f"{text!r} is not between 64KB and 64GB")
+    return Size(size)
+
+
+def _parse_stale(text: str) -> Duration:
+    stale = Duration(0) if text == "off" else parse_duration(text)
+    if stale > 7 * 86_400:
+        raise ValueError(f"{text!r} is over 7d")
+    return stale
+
+
+def _show_stale(stale: Duration) -> str:
+    return str(stale) if stale else "off"
+
+
+def _parse_inside(text: str) -> Target | IPv4Network | IPv6Network:
+    try:
+        return ip_network(text)
+    except ValueError:
+        pass
+    try:
+        name = parse_name(text.removeprefix("="), single=True)
+    except BadName as error:
+        hint = "write a name such as corp.example, or a network such as 10.20.0.0/16"
+        raise ValueError(f"{text!r} is not a name: {error}; {hint}") from None
+    return Target(name, Scope.EXACT if text.startswith("=") else Scope.TREE)
+
+
+class Cache(Model):
+    """What is remembered of upstreams' answers."""
+
+    size: Annotated[Size, Text(_parse_size, what="a size such as 16MB")] = Field(
+        Size(16 << 20),
+        description="Memory for it in each worker, as in `500KB` or `16MB` (of 1024 KB); at least 64KB, at most 64GB.",
+    )
+    min_ttl: Annotated[StrictInt, Field(ge=0, le=3600)] = Field(
+        0, description="Answers are remembered for at least so many seconds, whatever they say; at most 3600."
+    )
+    max_ttl: Annotated[StrictInt, Field(ge=1, le=604_800)] = Field(
+        86_400,
+        description="Answers are remembered for at most so many seconds; no answer without records for over 3600.",
+    )
+    stale: Annotated[Duration, Text(_parse_stale, _show_stale, what="a duration such as 1d, or off")] = Field(
+        Duration(86_400),
+        description="How long after its time an answer may still be given while no upstream answers, as in `12h`, at "
+        "most `7d`; or `off`.",
+    )
+    prefetch: StrictBool = Field(
+        True, description="Whether a name that is asked for again is asked for before its time ends."
+    )
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Cache:
+        if self.min_ttl > self.max_ttl:
+            raise ValueError(f"min-ttl ({self.min_ttl}) is over max-ttl ({self.max_ttl})")
+        return self
+
+
+class Rebinding(Model):
+    """Answers that make a public name lead to an internal address."""
+
+    block: StrictBool = Field(
+        False, description="Whether an answer from upstreams with an internal address is withheld: no data instead."
+    )
+    allow: tuple[Annotated[Target | IPv4Network | IPv6Network, Text(_parse_inside)], ...] = Field(
+        (),
+        description="Names that may lead inside, `corp.example` with all below it or `=corp.example` alone, and "
+        "networks that every name may lead to.",
+        examples=[["corp.example", "10.20.0.0/16"]],
+    )
+
+
+class Answers(Model):
+    """What is looked for in the answers of upstreams."""
+
+    cloaking: StrictBool = Field(
+        True,
+        description="Whether the names that an answer leads to (aliases, targets of HTTPS and SVCB records) are judged "
+        "as if they had been asked for.",
+    )
+    rebinding: Rebinding = Field(
+        Rebinding(), description="Answers that make a public name lead to an internal address."
+    )
+
+
 class Local(Model):
     """What is answered without asking anyone, beside `records`."""
 
@@ -605,6 +709,8 @@ class Config(Model):
     access: Access = Field(Access(), description="Who may ask.")
     rate_limit: RateLimit = Field(RateLimit(), description="How many queries over UDP.")
     upstream: Upstream = Field(Upstream(), description="Who answers what is not blocked.")
+    cache: Cache = Field(Cache(), description="What is remembered of upstreams' answers.")
+    answers: Answers = Field(Answers(), description="What is looked for in the answers of upstreams.")
     blocking: Blocking = Field(Blocking(), description="What a blocked name is answered with.")
     groups: Annotated[dict[Id, Group], AfterValidator(_not_all)] = Field(
         default_factory=dict,

@@ -66,6 +66,8 @@ def test_no_file_is_the_defaults(catalogue: Catalogue, tmp_path: Path, monkeypat
     assert found.upstream.servers == ()
     assert found.upstream.timeout == 2.0
     assert found.blocking == config.Blocking(mode="null-ip", ttl=60)
+    assert [*map(int, (found.cache.size, found.cache.stale, found.cache.max_ttl))] == [16 << 20, 86_400, 86_400]
+    assert (found.answers.cloaking, found.answers.rebinding.block) == (True, False)
     assert found.policy == catalogue.policy
     assert found.state_dir == tmp_path / "sinkhole"
     assert found.exports.dir == tmp_path / "exports"
@@ -95,6 +97,8 @@ state-dir: state
 workers: 3
 listen: {dns: ["192.0.2.1:0", "[2001:db8::1]:53"]}
 upstream: {servers: [192.0.2.53, "tcp://[2001:db8::53]:853"], timeout: 500ms}
+cache: {size: 512KB, min-ttl: 10, max-ttl: 600, stale: off, prefetch: false}
+answers: {cloaking: false, rebinding: {block: true, allow: [Corp.example, =lan, 10.0.0.0/8, "fd00::/8"]}}
 blocking: {mode: [192.0.2.80, "2001:db8::80"], ttl: 0}
 groups: {office: {clients: [192.0.2.0/25, "2001:db8::/64", 192.0.2.200]}}
 lists:
@@ -113,6 +117,10 @@ exports: {dir: out, lists: [ads], formats: [hosts, rpz]}
 """
     )
     here = load.path.parent
+    assert list(found.cache.model_dump(mode="json").values()) == ["512KB", 10, 600, "off", False]
+    assert [*map(int, (found.cache.size, found.cache.stale))] == [512 << 10, 0]
+    assert not found.answers.cloaking
+    assert list(map(str, found.answers.rebinding.allow)) == ["corp.example", "=lan", "10.0.0.0/8", "fd00::/8"]
     assert found.state_dir == here / "state"
     assert found.workers == 3
     assert found.listen.dns == (Endpoint("192.0.2.1", 0), Endpoint("2001:db8::1", 53))

@@ -216,7 +216,7 @@ def _show(report: dict[str, Any], dry_run: bool) -> None:
     )
     for entry in report["lists"]:
         if count := entry["not-enforced"]:
-            print(f"{entry['id']}: {count} rules about addresses or name servers, which the resolver does not enforce")
+            print(f"{entry['id']}: {count} rules about name servers, which the resolver does not enforce")
     if report["exports"]:
         losses = [(file["path"], _loss(file["loss"])) for file in report["exports"] if _loss(file["loss"])]
         done, some = ("would be in place", "cannot") if dry_run else ("in place", "could not")

@@ -15,11 +15,13 @@ from sinkhole.cli import context, instants
 from sinkhole.errors import SinkholeError
 from sinkhole.names import BadName, key, parse_name
 from sinkhole.policy.explain import explain as explain_name
+from sinkhole.policy.explain import is_address
 from sinkhole.policy.policy import Policy
 from sinkhole.policy.verdict import FORWARD, Action, Verdict
 from sinkhole.resolver.answer import blocking
 from sinkhole.resolver.cache import Cache
 from sinkhole.resolver.engine import Engine
+from sinkhole.resolver.lookup import Lookup
 from sinkhole.resolver.message import Query, Response, read_query
 from sinkhole.resolver.upstream import Done, Forwarder
 from sinkhole.resolver.zones import Found, Zones
@@ -27,7 +29,7 @@ from sinkhole.service import hosts
 
 
 def explain(
-    names: Annotated[list[str] | None, typer.Argument(metavar="NAME...", help="Names to explain.")] = None,
+    names: Annotated[list[str] | None, typer.Argument(metavar="NAME...", help="Names or addresses to explain.")] = None,
     stdin: Annotated[bool, typer.Option("--stdin", help="Read names from standard input, one a line.")] = False,
     client: Annotated[str, typer.Option(metavar="IP", help="The address of the client who asks.")] = "127.0.0.1",
     rtype: Annotated[str, typer.Option("--type", metavar="T", help="The type of record that is asked for.")] = "A",
@@ -39,7 +41,8 @@ def explain(
 ) -> None:
     """Say why a name is answered as it is: which order, list, source, line and rule decided, and what lost.
 
-    Explained is the bundle in use; before the first build, what the configuration says now.
+    Explained is the bundle in use; before the first build, what the configuration says now. An address is explained as
+    one in an answer. Nothing is resolved.
 
     \b
     sinkhole explain chat.deepseek.com
@@ -68,6 +71,9 @@ def _explained(
     zones = Zones(hosts.local(ctx.config)[0])
     zones.tell(policy.bundle.name)
     for text in names:
+        if is_address(text):
+            yield {**explain_name(policy, text, client, rtype), "answer": None}
+            continue
         try:
             name = parse_name(text, single=True)
         except BadName as error:
@@ -85,7 +91,7 @@ def _explained(
             found["chain"] = [link, *lost]
         found["answer"] = None
         if local or blocks:
-            engine = Engine(policy, _Nobody([]), Cache(), answers, zones=zones)
+            engine = Engine(policy, Lookup(_Nobody([]).route, Cache()), answers, zones=zones)
             found["answer"] = _answer(engine, packet, client, verdict)
         yield found
 

@@ -29,6 +29,7 @@ from sinkhole.policy.exceptions import Permission
 from sinkhole.resolver.access import Rules
 from sinkhole.resolver.listener import Limits
 from sinkhole.resolver.listener.tls import context as tls_context
+from sinkhole.resolver.lookup import Handling
 from sinkhole.service import control, hosts, startup
 from sinkhole.service.settings import Settings
 from sinkhole.service.sockets import Listening, inherited, listen
@@ -276,6 +277,17 @@ def _settings(config: Config, token: str, listening: Listening) -> Settings:
         limits=_limits(config),
         tls=_tls(config),
         local=local,
+        cache=config.cache.size,
+        stale=float(config.cache.stale),
+        handling=_handling(config),
+    )
+
+
+def _handling(config: Config) -> Handling:
+    cache, rebinding = config.cache, config.answers.rebinding
+    inside = (*map(str, rebinding.allow), *config.upstream.conditional)  # whose own servers say where they lead
+    return Handling(
+        cache.min_ttl, cache.max_ttl, cache.prefetch, config.answers.cloaking, inside if rebinding.block else None
     )
 
 

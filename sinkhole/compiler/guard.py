@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator
+from ipaddress import ip_network
 from typing import NamedTuple
 
 import re2
@@ -20,6 +21,8 @@ from sinkhole.rules import Kind, On, Rule, Scope, Special
 _NOBODYS = tuple(
     f"q7-zk_4w.{suffix}" for suffix in ("com", "net", "org", "io", "de", "kr", "cn", "ru", "co.uk", "github.io")
 )
+#: Prefixes of public networks that are blocked have at least this length: that of what a registry has, by IP version.
+_NARROWEST = {4: 8, 6: 19}
 
 
 class Quarantined(NamedTuple):
@@ -94,6 +97,10 @@ def _special_refusal(rule: Special, fence: Fence) -> str | None:
     if rule.on is On.NAME:
         stated = [key(rule.what.encode())]
         return next((why for _, why in _refused(rule.kind, stated, listed_suffixes(stated), fence)), None)
+    if rule.on is On.ADDRESS and not rule.kind.allow:
+        network = ip_network(rule.what)
+        wide = network.prefixlen < _NARROWEST[network.version] and not network.is_private
+        return "a network as wide as many" if wide else None
     if rule.kind.allow or rule.on not in (On.PATTERN, On.NOT_PATTERN):
         return None
     pattern = re2.compile(rule.what)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from ipaddress import ip_address
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -18,8 +19,8 @@ from sinkhole.bundle import Bundle
 from sinkhole.formats import format_named, read_mixed
 from sinkhole.names import key, lineage
 from sinkhole.policy.exceptions import Permission
-from sinkhole.policy.policy import INTERNAL, Policy, Step
-from sinkhole.policy.special import Stated
+from sinkhole.policy.policy import INTERNAL, Policy, Step, first
+from sinkhole.policy.special import Stated, nearness
 from sinkhole.policy.verdict import Action
 from sinkhole.rules import Kind, Parsed, Rank, Rule, Scope, Special
 
@@ -39,21 +40,28 @@ class Citation(NamedTuple):
 
 
 def explain(policy: Policy, name: str, client: str, rtype: str) -> dict[str, Any]:
-    """The decision on ``name`` for a client, as ``sinkhole explain --json`` prints it, without the answer.
+    """The decision on ``name``, or on an address in an answer, for a client, as ``sinkhole explain --json`` prints it,
+    without the answer.
 
     ``chain`` holds one link for each line that says something about the name, in order of precedence; the one that
     decided has ``won`` set.
     """
-    profile = policy.profile(client)
-    query = profile, key(name.encode()), QTYPE.reverse[rtype]
-    verdict = policy.decide(*query)
-    special = policy.special(*query)
+    profile, qtype = policy.profile(client), QTYPE.reverse[rtype]
     chain = []
     decided = False
-    if permit := policy.permitted(*query):
-        chain.append(_excepted(permit.permission))
-        decided = True
-    for step, hit in policy.trace(*query):
+    if is_address(name):
+        addresses = [ip_address(name).packed]
+        trace = policy.trace_addresses(profile, addresses, qtype)
+        special = policy.special_of(profile, addresses, qtype)
+        verdict = first(trace)
+    else:
+        query = profile, key(name.encode()), qtype
+        trace, special = policy.trace(*query), policy.special(*query)
+        verdict = policy.decide(*query)
+        if permit := policy.permitted(*query):
+            chain.append(_excepted(permit.permission))
+            decided = True
+    for step, hit in trace:
         links = [_link(step, found) for found in cite(policy.bundle, step.list, name, special)]
         if hit and not decided and links:
             links[0]["won"] = decided = True
@@ -114,12 +122,14 @@ def _link(step: Step, found: Citation) -> dict[str, Any]:
 def cite(bundle: Bundle, list_number: int, name: str, special: Sequence[Stated] = ()) -> list[Citation]:
     """Every line behind what a list says about a name, the deciding one first; ``special`` are the rules that apply."""
     entry = bundle.manifest["lists"][list_number]
-    found = [*_own(bundle, entry["id"], name)]
-    found += [
+    found = [
         Citation(source, rule.line, _text_of_line(bundle, entry, source, rule.line), rule, rule.kind.allow)
         for rule, number, source in special
         if number == list_number
     ]
+    if is_address(name):
+        return sorted(found, key=_narrowness, reverse=True)
+    found += _own(bundle, entry["id"], name)
     for source in entry["sources"]:
         found += _lines(bundle, source, name, entry["type"] == "allow")
     if entry["id"] in INTERNAL:  # the operator's names, of which each of the two lists holds both kinds
@@ -145,6 +155,20 @@ def _strength(citation: Citation) -> tuple[int, ...]:
 
 def _nearness(citation: Citation) -> tuple[int, ...]:
     return len(_name(citation.rule)), citation.rule.kind.scope == Scope.EXACT
+
+
+def _narrowness(citation: Citation) -> tuple[int, ...]:
+    assert isinstance(citation.rule, Special)
+    return *nearness(citation.rule), citation.rule.kind.rank, citation.hole
+
+
+def is_address(text: str) -> bool:
+    """Whether a text is an address, and no name."""
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _name(rule: Rule | Special) -> str:

@@ -7,7 +7,7 @@ clock: the instant is an argument, and :meth:`Policy.changes_at` says until when
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -15,7 +15,7 @@ from sinkhole.bundle import MASK_SHIFT, MASKED, Bundle
 from sinkhole.names import key as name_key
 from sinkhole.policy import schedule
 from sinkhole.policy.exceptions import Permission
-from sinkhole.policy.special import Specials, Stated, stated
+from sinkhole.policy.special import Specials, Stated, nearness, stated
 from sinkhole.policy.structured import DNS_OPERATOR, NETWORK_OPERATOR, cut, structured
 from sinkhole.policy.verdict import FORWARD, Action, Verdict
 from sinkhole.rules import ANY_ANSWER, On, applying, strongest
@@ -50,7 +50,7 @@ class Hit(NamedTuple):
     """What one list says about one query: its strongest rule. ``answer`` is that of a special rule."""
 
     blocked: bool
-    strength: tuple[int, bool, bool, int] = (0, False, False, 0)
+    strength: tuple[int, ...] = (0, False, False, 0)
     answer: str = ""
 
 
@@ -98,11 +98,12 @@ class Policy:
         self._permits = [self._permit(found) for found in permissions if found.held(at)]
         self._profiles: list[Profile] = []
         self._known: dict[tuple[frozenset[str], tuple[str, ...]], int] = {}
+        self._beyond: dict[tuple[int, tuple[Step, ...], tuple[Step, ...]], int] = {}
         self._clients: dict[tuple[str, str], int] = {}
         self._decided: dict[tuple[object, ...], Verdict] = {}
         self._specials = Specials(stated(bundle.special)) if bundle.special else None
         if self._specials:
-            self._networks += [(network, group) for group, network in self._specials.networks().items()]
+            self._networks += [(network, group) for group, network in self._specials.clients().items()]
 
     def profile(self, client: str, token: str = "") -> int:
         """The number of the profile of a client's address (``192.0.2.7``, ``2001:db8::1``, ``fe80::1%eth0``), and of
@@ -153,8 +154,7 @@ class Policy:
         if verdict is None:
             if len(self._decided) >= _MAX_DECIDED:
                 self._decided.clear()
-            verdict = next((_answered(step, hit) for step, hit in self.trace(profile, key, qtype) if hit), FORWARD)
-            self._decided[known] = verdict
+            verdict = self._decided[known] = first(self.trace(profile, key, qtype))
         return verdict
 
     def permitted(self, profile: int, key: bytes, qtype: int) -> Permit | None:
@@ -174,16 +174,65 @@ class Policy:
             if hit and step.verdict.action is Action.BLOCK and step.verdict.directive
         )
 
+    @property
+    def by_address(self) -> Callable[[int, tuple[bytes, ...], int], Verdict] | None:
+        """The verdict on the addresses of an answer, for a profile and record type; None without any rule on them."""
+        return self._decide_addresses if self._specials and self._specials.networks else None
+
+    def _decide_addresses(self, profile: int, addresses: tuple[bytes, ...], qtype: int) -> Verdict:
+        return first(self.trace_addresses(profile, addresses, qtype))
+
     def trace(self, profile: int, key: bytes, qtype: int) -> list[tuple[Step, Hit | None]]:
         """Every step of a profile in order of precedence, with its hit for a query; the first that has one decides."""
-        hits = self.hits(profile, key, qtype)
+        return self._ordered(profile, self.hits(profile, key, qtype))
+
+    def trace_addresses(self, profile: int, addresses: Sequence[bytes], qtype: int) -> list[tuple[Step, Hit | None]]:
+        """As :meth:`trace`, for the addresses of one answer: inside a list the narrowest network decides (RPZ 4.3)."""
+        found: dict[int, Hit] = {}
+        for rule, number, _ in self.special_of(profile, addresses, qtype):
+            strength = *nearness(rule), rule.kind.rank, rule.kind.allow
+            if number not in found or strength > found[number].strength:
+                found[number] = Hit(not rule.kind.allow, strength, rule.answer)
+        return self._ordered(profile, {number: hit for number, hit in found.items() if hit.blocked})
+
+    def _ordered(self, profile: int, hits: Mapping[int, Hit]) -> list[tuple[Step, Hit | None]]:
         own = self._profiles[profile]
         first = own.steps if own.allows.isdisjoint(hits) else own.allowed
         order = [*first, *(step for step in own.steps if step not in first)]
         return [(step, hits.get(step.list)) for step in order]
 
+    def beyond(self, profile: int, key: bytes, qtype: int) -> int:
+        """The profile for what a name leads to, given what was said for the name itself.
+
+        What the operator allows may lead anywhere, what a list of type allow or an exception lets through to all but
+        what a directive forbids, unless the exception lifts that. A list that excepts the name says nothing more, as
+        RPZ-PASSTHRU ends all later triggers of its zone; the directives that use the list do.
+        """
+        own = self._profiles[profile]
+        verdict = self.decide(profile, key, qtype)
+        left = own.steps, own.allowed
+        if verdict.action is Action.ALLOW:
+            lifted = frozenset[str]().union(*(permit.lifts for permit in own.permits if permit.covers(key)))
+            stay = [step for step in own.allowed if verdict.exception or verdict.list]
+            left = (tuple(step for step in stay if step.verdict.directive not in lifted),) * 2
+        excepted = frozenset(number for number, hit in self.weighed(profile, key, qtype).items() if not hit.blocked)
+        steps, allowed = (
+            tuple(step for step in steps if step.list not in excepted or step.verdict.directive) for steps in left
+        )
+        if (steps, allowed) == (own.steps, own.allowed):
+            return profile
+        number = self._beyond.get((profile, steps, allowed))
+        if number is None:
+            number = self._beyond[profile, steps, allowed] = len(self._profiles)
+            self._profiles.append(own._replace(steps=steps, allowed=allowed, allows=own.allows - excepted))
+        return number
+
     def hits(self, profile: int, key: bytes, qtype: int) -> dict[int, Hit]:
-        """List number -> hit, of the lists that block a query.
+        """List number -> hit, of the lists that block a query."""
+        return {number: hit for number, hit in self.weighed(profile, key, qtype).items() if hit.blocked}
+
+    def weighed(self, profile: int, key: bytes, qtype: int) -> dict[int, Hit]:
+        """List number -> what its strongest rule says: a block, or an exception from one.
 
         In a list of plain rules the most specific entry decides. In one with special rules its entries are masks, and
         the strongest of all rules that apply decides; one with an answer of its own comes first.
@@ -195,8 +244,8 @@ class Policy:
             for number, code in attribute:
                 if code & MASKED:
                     masks[number] = masks.get(number, 0) | applying(code >> MASK_SHIFT, own)
-                else:
-                    found[number] = Hit(bool(code & (_EXACT if own else _BELOW)))
+                elif (blocks := bool(code & (_EXACT if own else _BELOW))) or number in found:
+                    found[number] = Hit(blocks)  # an entry of an ancestor's name alone says nothing
         for number, bits in masks.items():
             if deciding := strongest(bits):
                 rank, allow = deciding
@@ -210,15 +259,25 @@ class Policy:
             strength = rule.kind.rank, rule.kind.allow, bool(rule.answer), near
             if number not in found or strength > found[number].strength:
                 found[number] = Hit(not rule.kind.allow, strength, rule.answer)
-        return {number: hit for number, hit in found.items() if hit.blocked}
+        return found
 
     def special(self, profile: int, key: bytes, qtype: int) -> list[Stated]:
         """The special rules that apply to a query."""
         if not self._specials:
             return []
+        return self._holding(profile, self._met(profile, key), qtype)
+
+    def special_of(self, profile: int, addresses: Sequence[bytes], qtype: int) -> list[Stated]:
+        """The special rules that apply to the addresses of an answer."""
+        if not self._specials:
+            return []
+        found = {number for address in addresses for number in self._specials.networks.find(address)}
+        return self._holding(profile, sorted(found), qtype)
+
+    def _holding(self, profile: int, numbers: Sequence[int], qtype: int) -> list[Stated]:
+        assert self._specials
         groups = self._profiles[profile].groups
-        met = (at for at in self._met(profile, key) if self._specials.holds(at, qtype, groups))
-        return [self._specials.rules[at] for at in met]
+        return [self._specials.rules[number] for number in numbers if self._specials.holds(number, qtype, groups)]
 
     def _met(self, profile: int, key: bytes) -> tuple[int, ...]:
         assert self._specials
@@ -307,6 +366,11 @@ class Policy:
                 action = Action.ALLOW if name in allowing else Action(entry["action"] or "block")
                 verdict = _verdict(_by_operator(action, f"list {name}"), name)
                 yield Step(self._numbers[name], verdict, f"list {name}, by policy for {', '.join(entry['groups'])}")
+
+
+def first(trace: Sequence[tuple[Step, Hit | None]]) -> Verdict:
+    """The verdict of the first step that has a hit."""
+    return next((_answered(step, hit) for step, hit in trace if hit), FORWARD)
 
 
 def address(client: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:

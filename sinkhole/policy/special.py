@@ -1,4 +1,5 @@
-"""The special rules of a bundle: patterns, and rules that hold for some record types, clients or devices only.
+"""The special rules of a bundle: patterns, rules that hold for some record types, clients or devices only, and rules on
+the addresses of an answer.
 
 Ten thousand patterns do not cost ten thousand matches a query: RE2's filter looks for the literal parts of all of them
 in one pass, and only the patterns whose parts occur are tried. Nothing here backtracks.
@@ -13,13 +14,12 @@ from typing import Any, NamedTuple
 import re2
 
 from sinkhole.names import key, unkey
+from sinkhole.networks import Network, Networks
 from sinkhole.rules import Kind, On, Rank, Scope, Special
 
 #: What the resolver can match a rule with. It forwards, so it never sees the authoritative servers that the other kinds
 #: of rules speak of; those are kept for conversion and counted as not enforced.
-ENFORCED = frozenset({On.NAME, On.PATTERN, On.NOT_PATTERN, On.CLIENT})
-
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+ENFORCED = frozenset({On.NAME, On.PATTERN, On.NOT_PATTERN, On.CLIENT, On.ADDRESS})
 
 
 class Stated(NamedTuple):
@@ -73,6 +73,11 @@ class Specials:
                     self._inverted.append((number, re2.compile(rule.what)))
         if self._pattern_ids:
             self._patterns.Compile()
+        self.networks = Networks(
+            (ipaddress.ip_network(entry.rule.what), number)
+            for number, entry in enumerate(rules)
+            if entry.rule.on is On.ADDRESS
+        )
 
     def match(self, name: bytes) -> tuple[int, ...]:
         """The rules that a name (as key) meets, whatever their conditions on type and client."""
@@ -111,7 +116,7 @@ class Specials:
             return False
         return all(_fits(entries, groups) for entries in self._clients[number])
 
-    def networks(self) -> dict[str, Network]:
+    def clients(self) -> dict[str, Network]:
         """The clients that rules speak of by address, as groups of their own: name of the group -> network."""
         texts = {
             text.removeprefix("~")
@@ -119,6 +124,13 @@ class Specials:
             for text in (*entry.rule.clients, *((entry.rule.what,) if entry.rule.on is On.CLIENT else ()))
         }
         return {client_group(text): network for text in texts if (network := _network(text))}
+
+
+def nearness(rule: Special) -> tuple[int, int]:
+    """How narrow the network of a rule on addresses is: the longest prefix comes first, then the smallest address. An
+    IPv4 network counts as one of IPv4-mapped addresses (RPZ 4.3)."""
+    network = ipaddress.ip_network(rule.what)
+    return network.prefixlen + (96 if network.version == 4 else 0), -int(network.network_address)
 
 
 def client_group(text: str) -> str:

@@ -47,7 +47,8 @@ from sinkhole.resolver.message import (
 #: The largest message over TCP, and over UDP to a client without EDNS (RFC 1035 4.2).
 MAX_TCP, MAX_PLAIN = 65_535, 512
 #: EDE codes that the resolver gives by itself (RFC 8914 4); a verdict brings its own.
-OTHER, FORGED, NOT_READY, PROHIBITED, NOT_SUPPORTED, NO_REACHABLE_AUTHORITY, NETWORK_ERROR = 0, 4, 14, 18, 21, 22, 23
+OTHER, STALE, FORGED, NOT_READY, PROHIBITED, STALE_NXDOMAIN, NOT_SUPPORTED = 0, 3, 4, 14, 18, 19, 21
+NO_REACHABLE_AUTHORITY, NETWORK_ERROR = 22, 23
 #: Padded answers come in multiples of so many octets (RFC 8467 4.1).
 PADDED = 468
 

@@ -1,7 +1,7 @@
 """One query from packet to answer: the order of the stages, and why each stands where it does.
 
 The engine knows no socket. A listener hands it a packet, the asker and a function that sends; an upstream's answer
-comes back as a call. Its state is the policy in force, the cache and the prepared answers.
+comes back as a call. Its state is the policy in force, what was judged by it, and the prepared answers.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple, Protocol
 
@@ -30,14 +29,15 @@ from sinkhole.resolver.answer import (
     minimal_any,
     pack,
 )
-from sinkhole.resolver.cache import Cache
+from sinkhole.resolver.counters import Counters
+from sinkhole.resolver.inspection import Inspection
+from sinkhole.resolver.lookup import Lookup
 from sinkhole.resolver.message import (
     ANY,
     BARE_OPT,
     HEADER,
     NOERROR,
     NOTIMP,
-    RD,
     REFUSED,
     SERVFAIL,
     TC,
@@ -46,7 +46,6 @@ from sinkhole.resolver.message import (
     Response,
     read_query,
 )
-from sinkhole.resolver.upstream import Forwarder, Upstreams
 from sinkhole.resolver.zones import Zones
 
 log = logging.getLogger(__name__)
@@ -89,23 +88,12 @@ class Policy(Protocol):
     def decide(self, profile: int, key: bytes, qtype: int) -> Verdict:
         """The verdict on a name, given as its key (:func:`sinkhole.names.wire_key`), and a record type."""
 
+    def beyond(self, profile: int, key: bytes, qtype: int) -> int:
+        """The number of the set of rules that holds for what a name leads to."""
 
-@dataclass(slots=True)
-class Counters:
-    """How many packets came, and what became of them."""
-
-    queries: int = 0
-    blocked: int = 0
-    warned: int = 0
-    observed: int = 0
-    local: int = 0
-    cached: int = 0
-    forwarded: int = 0
-    refused: int = 0
-    denied: int = 0
-    limited: int = 0
-    dropped: int = 0
-    errors: int = 0
+    @property
+    def by_address(self) -> Callable[[int, tuple[bytes, ...], int], Verdict] | None:
+        """The verdict on the addresses of an answer (profile, addresses, record type); None without rules on them."""
 
 
 class Engine:
@@ -114,8 +102,7 @@ class Engine:
     def __init__(
         self,
         policy: Policy,
-        upstreams: Upstreams | Forwarder,
-        cache: Cache,
+        lookup: Lookup,
         blocking: Blocking,
         clock: Callable[[], float] = time.monotonic,
         access: Access | None = None,
@@ -123,25 +110,25 @@ class Engine:
     ) -> None:
         self._access = access or Access()
         self.policy = policy
-        self.upstreams = upstreams
-        self.cache = cache
+        self.lookup = lookup
         self.blocking = blocking
         #: EDNS options that every forwarded answer gets besides.
         self.notice = b""
         self.zones = zones
-        self.counters = Counters()
+        self.counters: Counters = lookup.counters
         self._clock = clock
         self._quiet_until = 0.0
         self._second, self._lines = 0.0, 0
 
     @property
     def policy(self) -> Policy:
-        """The policy in force. Setting it forgets every answer that the former prepared."""
+        """The policy in force. Setting it forgets every answer that the former prepared, and what it judged."""
         return self._policy
 
     @policy.setter
     def policy(self, policy: Policy) -> None:
         self._policy = policy
+        self._inspection = Inspection(policy)
         self._askers: dict[str, tuple[int, Bucket]] = {}
         self._prepared: dict[tuple[int, bytes], _Prepared] = {}
         self._shared: dict[_Prepared, _Prepared] = {}
@@ -163,7 +150,8 @@ class Engine:
     def handle(self, packet: bytes, peer: Peer, send: Send, tcp: bool = False) -> bool:
         """Answer one packet by ``send(reply, peer)``, now or later; False when there will be no answer.
 
-        Never raises: a fault costs its own query a SERVFAIL, and the log at most a line a second.
+        Over TCP, an empty ``reply`` says later that there will be none. Never raises: a fault costs its own query a
+        SERVFAIL, and the log at most a line a second.
         """
         counters = self.counters
         counters.queries += 1
@@ -246,10 +234,11 @@ class Engine:
                 send(pack(query, minimal_any(), tcp=tcp), peer)
                 return True
 
-            done = partial(self._reply, query, peer, send, tcp)
+            # Inspection after the cache, for it depends on who asks. The policy is the one that decided.
+            done = partial(self._reply, query, profile, self._inspection, peer, send, tcp)
             if verdict.action is Action.WARN:
                 done = partial(_warned, verdict.text, done)
-            self._resolve(query, peer[0], done)
+            self.lookup.ask(query, done, peer[0])
         except Exception:  # noqa: BLE001 - whatever one packet brings about, the next ones are answered
             return self._fault(query, peer, send)
         return True
@@ -305,7 +294,10 @@ class Engine:
         return True
 
     def _follow(self, query: Query, way: Response, target: bytes, peer: Peer, send: Send, tcp: bool) -> None:
-        """Answer with the aliases that lead to ``target`` and with what that resolves to."""
+        """Answer with the aliases that lead to ``target`` and with what that resolves to.
+
+        What a rule or the operator states is not judged: no other rule applies to its target (RPZ 6.1).
+        """
         asked = local.asked(query, target)
 
         def found(response: Response, age: int) -> None:
@@ -314,27 +306,29 @@ class Engine:
             except Exception:  # noqa: BLE001 - as above
                 self._fault(query, peer, send)
 
-        self._resolve(asked, peer[0], found)
+        self.lookup.ask(asked, found, peer[0])
 
-    def _resolve(self, query: Query, client: str, done: Callable[[Response, int], None]) -> None:
-        """Call ``done`` with what is remembered and its age in seconds, or, later, with what an upstream says.
-
-        The cache is the one of now: what the former upstreams still say does not get into that of the next ones.
-        """
-        if hit := self.cache.get(query.key, self._clock()):
-            self.counters.cached += 1
-            done(*hit)
-            return
-        self.counters.forwarded += 1
-        self.upstreams.route(query.name).ask(query, partial(self._remember, self.cache, query, done), client)
-
-    def _remember(self, cache: Cache, query: Query, done: Callable[[Response, int], None], response: Response) -> None:
-        if query.flags & RD:  # without it an upstream may know less than it would tell others
-            cache.put(query.key, response, self._clock())
-        done(response, 0)
-
-    def _reply(self, query: Query, peer: Peer, send: Send, tcp: bool, response: Response, age: int) -> None:
+    def _reply(
+        self,
+        query: Query,
+        profile: int,
+        inspection: Inspection,
+        peer: Peer,
+        send: Send,
+        tcp: bool,
+        response: Response,
+        age: int,
+    ) -> None:
         try:
+            if verdict := inspection.verdict(profile, query, response):
+                if verdict.mode in _ORDINARY:  # as a blocked name, and without the aliases that led there
+                    self.counters.blocked += 1
+                    response, age = blocked(query.qtype, verdict, self.blocking, query.structured), 0
+                elif (answered := self._by_rule(query, verdict, peer, send, tcp)) is not None:
+                    self.counters.blocked += 1
+                    if tcp and not answered:
+                        send(b"", peer)
+                    return
             if self.notice:
                 response = response._replace(options=response.options + self.notice)
             send(pack(query, response, tcp=tcp, age=age), peer)

@@ -2,8 +2,8 @@
 
 * :func:`read_query` decides from the header first, then reads question and OPT. It never raises: a packet is dropped
   (``None``), refused with an rcode, or a :class:`Query`.
-* :func:`read_response` matches an upstream's answer to its query and checks every record, so that the bytes can be
-  relayed; it raises :class:`BadResponse` and nothing else.
+* :func:`read_response` matches an upstream's answer to its query, checks every record, and keeps those that belong to
+  the question's chain of aliases, so that the bytes can be relayed; it raises :class:`BadResponse` and nothing else.
 
 Both are iterative, and their work is bounded by the packet's length: a name has at most 255 octets, a pointer always
 leads backwards, and what a pointer leads to is read once.
@@ -12,16 +12,21 @@ leads backwards, and what a pointer leads to is read once.
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 from typing import NamedTuple
+
+from sinkhole.names import wire_key
 
 HEADER = struct.Struct("!6H")
 QUESTION = struct.Struct("!HH")
 RECORD = struct.Struct("!HHIH")
+TTL = struct.Struct("!I")
 
 QR, TC, RD, RA, AD, CD = 0x8000, 0x0200, 0x0100, 0x0080, 0x0020, 0x0010
 NOERROR, FORMERR, SERVFAIL, NXDOMAIN, NOTIMP, REFUSED, YXDOMAIN, NOTAUTH, BADVERS = 0, 1, 2, 3, 4, 5, 6, 9, 16
 A, NS, CNAME, SOA, PTR, HINFO, MX, TXT, AAAA, SRV, DNAME, OPT = 1, 2, 5, 6, 12, 13, 15, 16, 28, 33, 39, 41
-SVCB, HTTPS, TSIG, ANY, CAA = 64, 65, 250, 255, 257
+RRSIG, NSEC, NSEC3, SVCB, HTTPS, TSIG, ANY, CAA = 46, 47, 50, 64, 65, 250, 255, 257
 IN, CH = 1, 3
 #: EDNS options: client subnet (RFC 7871), padding (RFC 7830), errors (RFC 8914) and the wish for structured ones.
 ECS, PADDING, EDE, SDE = 8, 12, 15, 26
@@ -37,19 +42,25 @@ UDP_SIZE = 1232
 #: Records of one upstream answer; 65,535 octets hold 4,095 addresses, and nothing honest comes near a quarter of that.
 MAX_RECORDS = 1024
 DAY, HOUR = 86_400, 3_600
+#: Aliases of one answer; Unbound restarts as often, and a longer chain is a loop or an attack.
+MAX_ALIASES = 11
 #: How long a failure is remembered, in seconds (RFC 9520 3.2: at least 1, at most 300).
 FAILURE_TTL = 5
 
 _MAX_NAME = 255
-_MAX_LABELS = 8 * MAX_RECORDS
+_MAX_LABELS = 4 * MAX_RECORDS
 _MAX_JUMPS = 64
 _MAX_EXTRAS = 2  # OPT and TSIG
 _MAX_OPTIONS = 512  # octets of EDE that are passed on
+_MAX_AUTHORITIES = 64
+_MAX_TARGETS = 32  # names that an answer leads to, all of which are judged
+_MAX_REBUILT = 65_535 - HEADER.size - _MAX_NAME - QUESTION.size  # octets of records
 
 #: Query types that no resolver forwards (RFC 6895 3.1: 0, OPT and 128 to 254 are no data); unlisted ones are NOTIMP.
 _NO_DATA = {0: FORMERR, OPT: FORMERR, 128: FORMERR, TSIG: FORMERR, 251: REFUSED, 252: REFUSED}
-#: Record data that is checked: (octets before the names, names, octets after). Names elsewhere are never compressed.
-SHAPES = {
+#: Record data that is checked: (octets before the names, names, octets after, None for any number). Names elsewhere are
+#: never compressed (RFC 3597 4).
+SHAPES: dict[int, tuple[int, int, int | None]] = {
     A: (0, 0, 4),
     AAAA: (0, 0, 16),
     NS: (0, 1, 0),
@@ -59,7 +70,14 @@ SHAPES = {
     MX: (2, 1, 0),
     SRV: (6, 1, 0),
     DNAME: (0, 1, 0),
+    RRSIG: (18, 1, None),
+    SVCB: (2, 1, None),
+    HTTPS: (2, 1, None),
 }
+_SERVICES = (SVCB, HTTPS)
+#: An Extended DNS Error, Other (RFC 8914 4.1), for an answer that goes in circles.
+_LOOP = b"alias loop"
+_LOOP = struct.pack("!3H", EDE, 2 + len(_LOOP), 0) + _LOOP
 
 
 class Query(NamedTuple):
@@ -95,7 +113,8 @@ class Response(NamedTuple):
     ``records`` are all octets between the question and the OPT record, ``counts`` how many records they hold by
     section, ``ttls`` where in them the TTL fields stand. ``ttl`` is the seconds for which they may be remembered,
     ``options`` the EDE options (RFC 8914) as wire, ``shorter`` what may stand in their place where they do not fit, the
-    longest first. A ``truncated`` answer holds nothing.
+    longest first. A ``truncated`` answer holds nothing. ``names`` are the names that the answer leads to, as keys
+    (:func:`sinkhole.names.wire_key`): aliases in their order, then the targets of HTTPS and SVCB records.
     """
 
     rcode: int
@@ -107,6 +126,7 @@ class Response(NamedTuple):
     options: bytes = b""
     truncated: bool = False
     shorter: tuple[bytes, ...] = ()
+    names: tuple[bytes, ...] = ()
 
 
 class BadResponse(ValueError):
@@ -212,12 +232,49 @@ def _read_options(packet: bytes, at: int, end: int) -> bytes | None:
 def read_response(packet: bytes, ident: int, question: bytes) -> Response:
     """Check that ``packet`` answers ``question`` (compared with its case) under ``ident``, and walk all of its records.
 
-    Raises :class:`BadResponse`.
+    What is kept belongs to the question's chain of aliases: in the answer section the aliases, the records of the
+    asked type at its end, and their signatures; in the authority section SOA and NS of the zones that hold these
+    names, and the signed proofs of those zones. Nothing of the additional section is owed to a client, so it goes. A
+    chain that never ends is SERVFAIL. Raises :class:`BadResponse`.
     """
     try:
         return _read_response(packet, ident, question)
     except (IndexError, struct.error) as error:
         raise BadResponse("cut short") from error
+
+
+class _Record(NamedTuple):
+    """A record: its owner's wire name in lower case, its type (-1 for another class than IN), its TTL, where in the
+    packet its fixed part stands, and where it ends."""
+
+    owner: bytes
+    kind: int
+    ttl: int
+    at: int
+    end: int
+
+
+class _Answer(NamedTuple):
+    """An answer whose shape was checked. ``start`` is where its records start; ``names`` are the names in it, in lower
+    case, by position."""
+
+    packet: bytes
+    start: int
+    names: Mapping[int, bytes]
+    asked: bytes
+    qtype: int
+    answers: list[_Record]
+    authorities: list[_Record]
+
+    def target(self, record: _Record) -> bytes:
+        """The name in the data of a record."""
+        before, _, _ = SHAPES[record.kind]
+        return self.names.get(record.at + RECORD.size + before, b"\0")
+
+    def covered(self, record: _Record) -> int:
+        """The type that a signature covers (RFC 4034 3.1.1)."""
+        data = record.at + RECORD.size
+        return int.from_bytes(self.packet[data : data + 2])
 
 
 def _read_response(packet: bytes, ident: int, question: bytes) -> Response:
@@ -230,66 +287,212 @@ def _read_response(packet: bytes, ident: int, question: bytes) -> Response:
         return Response(rcode, truncated=True)
     if sum(counts) > MAX_RECORDS:
         raise BadResponse(f"more than {MAX_RECORDS} records")
-    (qtype, _) = QUESTION.unpack_from(question, len(question) - QUESTION.size)
-    names: dict[int, int] = {}
-    _read_name(packet, HEADER.size, names)
+    lower = packet.lower()  # only names are taken from it, and in those no length is a letter
+    names: dict[int, bytes] = {}
+    asked, at = _read_name(packet, lower, HEADER.size, names)
+    (qtype, _) = QUESTION.unpack_from(packet, at)
+    answer = _Answer(packet, start, names, asked, qtype, [], [])
     at = start
-    cut, kept = 0, counts[2]
-    ttls: list[int] = []
-    lowest, answered, minimum = DAY, False, -1
-    options: bytes | None = b""
-    for section, count in enumerate(counts):
-        for index in range(count):
-            owner = at
-            at = _read_name(packet, at, names)
-            kind, _, ttl, length = RECORD.unpack_from(packet, at)
+    options: bytes | None = None
+    for section, count in zip((answer.answers, answer.authorities, None), counts, strict=True):
+        for _ in range(count):
+            root = not packet[at]
+            owner, at = _read_name(packet, lower, at, names)
+            kind, klass, ttl, length = RECORD.unpack_from(packet, at)
             data = at + RECORD.size
             end = data + length
             if end > len(packet):
                 raise BadResponse("cut short")
             if kind == OPT:
-                options = _read_options(packet, data, end)
-                if section != 2 or cut or packet[owner] or options is None:
+                if section is not None or options is not None or not root:
+                    raise BadResponse("a misplaced OPT record")
+                if (options := _read_options(packet, data, end)) is None:
                     raise BadResponse("a malformed OPT record")
                 rcode |= ttl >> 24 << 4
-                cut, kept = owner, index
-            else:
-                if shape := SHAPES.get(kind):
-                    before, inside, after = shape
-                    data += before
-                    for _ in range(inside):
-                        data = _read_name(packet, data, names)
-                    if data + after != end:
-                        raise BadResponse("record data of the wrong length")
-                if not cut:
-                    ttls.append(at + 4 - start)
-                    lowest = min(lowest, ttl if ttl < 1 << 31 else 0)  # RFC 2181 8
-                if section == 0:
-                    answered = answered or kind == qtype
-                elif section == 1 and kind == SOA:
-                    (minimum,) = struct.unpack_from("!I", packet, end - 4)
+            elif shape := SHAPES.get(kind):
+                before, inside, after = shape
+                data += before
+                for _ in range(inside):
+                    _, data = _read_name(packet, lower, data, names)
+                if data > end if after is None else data + after != end:
+                    raise BadResponse("record data of the wrong length")
+            if section is not None:
+                section.append(_Record(owner, kind if klass == IN else -1, ttl, at, end))
             at = end
-    if rcode not in (NOERROR, NXDOMAIN):
-        lowest = FAILURE_TTL
-    elif rcode == NXDOMAIN or not answered:  # RFC 2308 5: as the SOA says, and without one not at all
-        lowest = min(lowest, minimum, HOUR) if minimum >= 0 else 0
-    # What follows the OPT record goes with it: taking out the middle would move the targets of later pointers, and
-    # nothing in the additional section is owed to a client.
-    return Response(
-        rcode,
-        bool(flags & AD),
-        (counts[0], counts[1], kept),
-        packet[start : cut or at],
-        tuple(ttls),
-        lowest,
-        options or b"",
-    )
+    return _response(answer, rcode, bool(flags & AD), options or b"")
 
 
-def _read_name(packet: bytes, at: int, names: dict[int, int]) -> int:
-    """Check the name at ``at`` and give the position after it.
+def _response(answer: _Answer, rcode: int, authentic: bool, options: bytes) -> Response:
+    """What is kept of an answer."""
+    packet, start, _, asked, qtype, everything, authorities = answer
+    if rcode not in (NOERROR, NXDOMAIN):  # the records of a failure are nobody's
+        return Response(rcode, authentic, ttl=FAILURE_TTL, options=options)
+    chain = [asked]
+    kept = everything
+    for record in everything:
+        if record.kind != qtype or record.owner != asked or qtype == CNAME:
+            if not (found := _chain(answer)):
+                return Response(SERVFAIL, ttl=FAILURE_TTL, options=_LOOP)
+            chain = found
+            kept = _answering(answer, chain)
+            break
+    answered = rcode == NOERROR and any(record.kind == qtype for record in kept)
+    counts = len(kept), 0, 0
+    negative = 0  # without an SOA not at all (RFC 2308 5)
+    if authorities:
+        proofs = _covering(answer, chain)
+        for record in proofs:
+            if record.kind == SOA:
+                (minimum,) = TTL.unpack_from(packet, record.end - TTL.size)
+                negative = min(minimum, HOUR)
+        counts = len(kept), len(proofs), 0
+        kept, everything = kept + proofs, everything + authorities
+    ttl = DAY if answered else negative
+    for record in kept:
+        if record.ttl < ttl or record.ttl >= 1 << 31:  # RFC 2181 8: a TTL with the top bit set is zero
+            ttl = record.ttl if record.ttl < 1 << 31 else 0
+    if not kept or kept[-1] is everything[len(kept) - 1]:  # nothing before the last of them was left out
+        records = packet[start : kept[-1].end] if kept else b""
+        ttls = tuple([record.at + 4 - start for record in kept])
+    else:
+        records, ttls = _rebuilt(answer, kept)
+    names = _leads(answer, chain, kept) if len(chain) > 1 or qtype in _SERVICES else ()
+    return Response(rcode, authentic, counts, records, ttls, ttl, options, names=names)
 
-    ``names`` holds, for each position already read, the octets of the name from there, so that nothing is read twice.
+
+def _leads(answer: _Answer, chain: Sequence[bytes], kept: Sequence[_Record]) -> tuple[bytes, ...]:
+    """The keys of the names that an answer leads to. Every one is judged, so there may not be many."""
+    targets = [answer.target(record) for record in kept if record.kind == answer.qtype in _SERVICES]
+    if len(targets) > _MAX_TARGETS:
+        raise BadResponse(f"more than {_MAX_TARGETS} targets")
+    return tuple(dict.fromkeys(wire_key(name) for name in (*chain[1:], *targets) if name != b"\0"))
+
+
+def _chain(answer: _Answer) -> list[bytes] | None:
+    """The names from the asked one along its aliases; None when they go round in a circle or on for too long."""
+    aliases: dict[bytes, _Record] = {}
+    for record in answer.answers:
+        if record.kind == CNAME:
+            aliases.setdefault(record.owner, record)
+    chain = [answer.asked]
+    while (link := aliases.get(chain[-1])) and (answer.qtype != CNAME or len(chain) == 1):
+        target = answer.target(link)
+        if target in chain or len(chain) > MAX_ALIASES:
+            return None
+        chain.append(target)
+    return chain
+
+
+def _answering(answer: _Answer, chain: Sequence[bytes]) -> list[_Record]:
+    """The records of the answer section that are links of a chain, stand at its end, or sign such records.
+
+    A DNAME is kept where it is what a link was made of (RFC 6672 3.1).
+    """
+    qtype = answer.qtype
+    links = dict(pairwise(chain))
+    end = answer.asked if qtype == CNAME else chain[-1]
+    signed = {(owner, CNAME) for owner in links} | {(end, qtype)}
+    wanted = []
+    linked = set()
+    for record in answer.answers:
+        if record.kind == CNAME:
+            if record.owner in links and record.owner not in linked:  # one alias for a name (RFC 2181 10.1)
+                linked.add(record.owner)
+                wanted.append(record)
+        elif record.kind == DNAME != qtype:
+            target = answer.target(record)
+            made = (alias[: -len(record.owner)] + target == aim for alias, aim in links.items())
+            if any(made) and any(record.owner in _ancestors(alias) for alias in links):
+                wanted.append(record)
+                signed.add((record.owner, DNAME))
+        elif record.kind == RRSIG or (record.owner == end and record.kind == qtype):
+            wanted.append(record)
+    return [
+        record
+        for record in wanted
+        if record.kind != RRSIG or (record.owner, answer.covered(record)) in signed or (record.owner, RRSIG) in signed
+    ]
+
+
+def _covering(answer: _Answer, chain: Sequence[bytes]) -> list[_Record]:
+    """The records of the authority section that speak of a zone which holds a name of ``chain``: one SOA, NS, and what
+    is signed inside such a zone: these, and the proofs that there is nothing (NSEC, NSEC3)."""
+    authorities = answer.authorities
+    if len(authorities) > _MAX_AUTHORITIES:
+        raise BadResponse(f"more than {_MAX_AUTHORITIES} authority records")
+    zones = {zone for name in chain for zone in _ancestors(name)}
+    soa = next((record for record in authorities if record.kind == SOA and record.owner in zones), None)
+    proven = {
+        (record.owner, answer.covered(record))
+        for record in authorities
+        if record.kind == RRSIG and (zone := answer.target(record)) in zones and zone in _ancestors(record.owner)
+    }.intersection((record.owner, kind) for record in authorities for kind in (SOA, NS, NSEC, NSEC3))
+    return [
+        record
+        for record in authorities
+        if record is soa
+        or (record.kind == NS and record.owner in zones)
+        or (record.kind in (NSEC, NSEC3) and (record.owner, record.kind) in proven)
+        or (record.kind == RRSIG and (record.owner, answer.covered(record)) in proven)
+    ]
+
+
+def _ancestors(name: bytes) -> Iterator[bytes]:
+    """A wire name and every name above it, up to the root."""
+    at = 0
+    while size := name[at]:
+        yield name[at:]
+        at += size + 1
+    yield b"\0"
+
+
+def _rebuilt(answer: _Answer, kept: Sequence[_Record]) -> tuple[bytes, tuple[int, ...]]:
+    """(octets, where the TTL fields stand) of records from whose middle others were taken.
+
+    Owners become pointers to where the same name stands whole; names in data are written whole.
+    """
+    packet = answer.packet
+    made, ttls = bytearray(), []
+    places = {answer.asked: HEADER.size}
+
+    def write(name: bytes) -> None:
+        if answer.start + len(made) < 0x4000:
+            places.setdefault(name, answer.start + len(made))
+        made.extend(name)
+
+    for record in kept:
+        if place := places.get(record.owner):
+            made += (0xC000 | place).to_bytes(2)
+        else:
+            write(record.owner)
+        ttls.append(len(made) + 4)
+        made += packet[record.at : record.at + 8]
+        size_at, data = len(made), record.at + RECORD.size
+        made += b"\0\0"
+        if shape := SHAPES.get(record.kind):
+            before, inside, _ = shape
+            made += packet[data : data + before]
+            data += before
+            for _ in range(inside):
+                write(answer.names.get(data, b"\0"))
+                data = _name_end(packet, data)
+        made += packet[data : record.end]
+        made[size_at : size_at + 2] = (len(made) - size_at - 2).to_bytes(2)
+        if len(made) > _MAX_REBUILT:
+            raise BadResponse("too large without compression")
+    return bytes(made), tuple(ttls)
+
+
+def _name_end(packet: bytes, at: int) -> int:
+    while 0 < (size := packet[at]) < 64:
+        at += size + 1
+    return at + (2 if size else 1)
+
+
+def _read_name(packet: bytes, lower: bytes, at: int, names: dict[int, bytes]) -> tuple[bytes, int]:
+    """Check the name at ``at``; give it in lower case, and the position after it.
+
+    ``names`` holds the name from each position that was read before, so that nothing is read twice.
     """
     path = []
     end = 0
@@ -312,11 +515,12 @@ def _read_name(packet: bytes, at: int, names: dict[int, int]) -> int:
         if at in names:
             break
     end = end or at + 1
-    tail = names.get(at, 1)
+    name = names.get(at, b"\0")
     for place in reversed(path):
         size = packet[place]
-        tail += size + 1 if size < 64 else 0
-        names[place] = tail
-    if tail > _MAX_NAME or len(names) > _MAX_LABELS:
+        if size < 64:
+            name = lower[place : place + size + 1] + name
+        names[place] = name
+    if len(name) > _MAX_NAME or len(names) > _MAX_LABELS:
         raise BadResponse(f"a name of more than {_MAX_NAME} octets, or more than {_MAX_LABELS} labels")
-    return end
+    return name, end

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, cast
 from sinkhole.policy.exceptions import Permission, permission
 from sinkhole.resolver.access import ANYONE, Rules
 from sinkhole.resolver.listener import DEFAULT_LIMITS, Limits
+from sinkhole.resolver.lookup import DEFAULT_HANDLING, Handling
 from sinkhole.resolver.zones import Local
 from sinkhole.service.startup import READY
 
@@ -23,7 +24,8 @@ class Settings(NamedTuple):
     addresses; ``ttl`` in seconds; ``state``: one of :mod:`sinkhole.service.startup`; ``conditional``: domains and their
     servers; ``ca``: path of a file, or empty; ``token``: the secret that all workers of this resolver mark their own
     probes with; ``tls``: files of the certificate and its key, if any; ``local``: what is answered without asking
-    anyone; ``permissions``: the exceptions that hold, or will, or did."""
+    anyone; ``permissions``: the exceptions that hold, or will, or did; ``cache``: octets of it; ``stale``: seconds that
+    answers are kept beyond their time; ``handling`` of answers."""
 
     bundle: str
     servers: tuple[Server, ...]
@@ -41,20 +43,33 @@ class Settings(NamedTuple):
     tls: tuple[str, str] | None = None
     local: Local = Local()
     permissions: tuple[Permission, ...] = ()
+    cache: int = 16 << 20
+    stale: float = 0
+    handling: Handling = DEFAULT_HANDLING
 
     @property
     def upstream(self) -> tuple[object, ...]:
         """All that upstreams are made from: new ones are needed when it changes."""
         return self.servers, self.timeout, self.strategy, self.conditional, self.bootstrap, self.ca, self.token
 
+    @property
+    def lookup(self) -> tuple[object, ...]:
+        """All that looking names up depends on: the cache is emptied when it changes."""
+        return *self.upstream, self.cache, self.stale, self.handling
+
     def line(self) -> bytes:
-        plain = {**self._asdict(), "permissions": [found.plain for found in self.permissions]}
+        plain = {
+            **self._asdict(),
+            "permissions": [found.plain for found in self.permissions],
+            "handling": self.handling._asdict(),
+        }
         return json.dumps(plain).encode() + b"\n"
 
 
 def parse(line: bytes) -> Settings:
     """The inverse of :meth:`Settings.line`."""
     data: Mapping[str, Any] = json.loads(line)
+    allowed = data["handling"]["rebinding"]
     return Settings(
         data["bundle"],
         _servers(data["servers"]),
@@ -72,6 +87,9 @@ def parse(line: bytes) -> Settings:
         _frozen(data["tls"]),
         _local(*data["local"]),
         tuple(map(permission, data["permissions"])),
+        data["cache"],
+        data["stale"],
+        Handling(**{**data["handling"], "rebinding": allowed if allowed is None else tuple(allowed)}),
     )
 
 

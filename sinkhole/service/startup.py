@@ -41,6 +41,8 @@ def state(mode: str, *, bundle: bool, complete: bool, begun: bool) -> str:
 class Waiting:
     """The policy of :data:`CLOSED` and :data:`OPEN`: one verdict for all."""
 
+    by_address = None
+
     def __init__(self, state: str) -> None:
         self._verdict = FORWARD if state == OPEN else _WAIT
 
@@ -49,3 +51,6 @@ class Waiting:
 
     def decide(self, profile: int, key: bytes, qtype: int) -> Verdict:
         return self._verdict
+
+    def beyond(self, profile: int, key: bytes, qtype: int) -> int:
+        return profile

@@ -29,9 +29,11 @@ from sinkhole.policy.policy import Policy
 from sinkhole.resolver.access import Access
 from sinkhole.resolver.answer import NOT_READY, blocking, ede
 from sinkhole.resolver.cache import Cache
+from sinkhole.resolver.counters import Counters
 from sinkhole.resolver.engine import Engine
 from sinkhole.resolver.listener import Connections, serve_tcp, serve_udp
 from sinkhole.resolver.listener.tls import context, hush
+from sinkhole.resolver.lookup import Lookup
 from sinkhole.resolver.upstream import BUDGET, Server, Upstreams
 from sinkhole.resolver.upstream.crowd import Limits
 from sinkhole.resolver.zones import Zones
@@ -60,6 +62,8 @@ class Worker:
         self._tls: ssl.SSLContext | None = None
         self._engine: Engine | None = None
         self._settings: Settings | None = None
+        self._upstreams: Upstreams | None = None
+        self._counters = Counters()
         self._zones: Zones | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._due: datetime | None = None
@@ -86,19 +90,16 @@ class Worker:
         if zones is None or former is None or former.local != settings.local:
             zones = self._zones = Zones(settings.local)
         zones.tell(Path(settings.bundle).name)
-        upstreams = _upstreams(settings) if former is None or former.upstream != settings.upstream else None
+        lookup = self._lookup(settings)
         if self._engine is None:
-            assert upstreams
-            self._engine = Engine(policy, upstreams, Cache(), answers, access=Access(settings.access), zones=zones)
+            assert lookup
+            self._engine = Engine(policy, lookup, answers, access=Access(settings.access), zones=zones)
             self._serve(self._engine, settings)
         else:
             if settings.access != self._engine.access.rules:
                 self._engine.access = Access(settings.access)
-            if upstreams:
-                # What is under way to the former ones is still answered.
-                asyncio.get_running_loop().call_later(BUDGET + 1, self._engine.upstreams.close)
-                self._engine.upstreams = upstreams
-                self._engine.cache = Cache()
+            if lookup:
+                self._engine.lookup = lookup
             self._engine.blocking = answers
             self._engine.zones = zones
             self._engine.policy = policy
@@ -107,6 +108,19 @@ class Worker:
         self._settings = settings
         self._watch(policy)
         return Path(settings.bundle).name
+
+    def _lookup(self, settings: Settings) -> Lookup | None:
+        """What looks names up, with an empty cache; None when the former can stay."""
+        former = self._settings
+        if former and former.lookup == settings.lookup:
+            return None
+        if self._upstreams is None or former is None or former.upstream != settings.upstream:
+            upstreams = _upstreams(settings)
+            if self._upstreams:  # what is under way to the former ones is still answered
+                asyncio.get_running_loop().call_later(BUDGET + 1, self._upstreams.close)
+            self._upstreams = upstreams
+        cache = Cache(settings.cache, settings.stale)
+        return Lookup(self._upstreams.route, cache, settings.handling, self._counters)
 
     def status(self) -> dict[str, Any]:
         """How this process is, ready for JSON."""
@@ -119,8 +133,8 @@ class Worker:
             "policy-changes-at": self._due and self._due.isoformat(),
             "counters": {
                 **asdict(engine.counters),
-                "waiting": engine.upstreams.waiting,
-                "remembered": len(engine.cache),
+                "waiting": self._upstreams.waiting if self._upstreams else 0,
+                "remembered": len(engine.lookup.cache),
             },
         }
 
@@ -166,12 +180,12 @@ class Worker:
             await asyncio.sleep(0)  # what came before the order to stop waits in the socket
         for sock in self._udp:
             loop.remove_reader(sock.fileno())
-        while self._engine and self._engine.upstreams.waiting and loop.time() < end:
+        while self._upstreams and self._upstreams.waiting and loop.time() < end:
             await asyncio.sleep(0.02)
         for close in self._closing:
             close()
-        if self._engine:
-            self._engine.upstreams.close()
+        if self._upstreams:
+            self._upstreams.close()
 
 
 def _upstreams(settings: Settings) -> Upstreams:

@@ -125,8 +125,8 @@ def test_rules_that_a_forwarder_cannot_enforce_are_counted_and_left_out_of_decis
         "$TTL 60\n@ SOA a. b. 1 2 3 4 5\n32.1.2.0.192.rpz-ip CNAME .\nns.a.test.rpz-nsdname CNAME .\nb.test CNAME .\n"
     )
     bundle = policy(tmp_path, zone, "rpz").bundle
-    assert [entry["not-enforced"] for entry in bundle.manifest["lists"] if entry["id"] == "l"] == [2]
-    assert bundle.special == []
+    assert [entry["not-enforced"] for entry in bundle.manifest["lists"] if entry["id"] == "l"] == [1]
+    assert [Special(*entry["rule"]).on for entry in bundle.special] == ["address"]
 
 
 @pytest.mark.parametrize("rule", ["||*.com^", "/\\.kr$/", "/^[^.]+\\.github\\.io$/", "||*.com^$dnstype=AAAA"])

@@ -17,6 +17,7 @@ from sinkhole.resolver.answer import blocking
 from sinkhole.resolver.cache import Cache
 from sinkhole.resolver.engine import Engine, Handle, Policy
 from sinkhole.resolver.listener import DEFAULT_LIMITS, Connections, Limits, serve_tcp, serve_udp
+from sinkhole.resolver.lookup import Lookup
 from sinkhole.resolver.upstream import Forwarder, Server
 from sinkhole.resolver.zones import Zones
 
@@ -24,7 +25,9 @@ BLOCK = Verdict(Action.BLOCK, "xx-2025-01-01", "ai", 16, "restricted by order xx
 
 
 class Trees:
-    """A policy: trees of names and their verdicts, for all clients alike."""
+    """A policy: trees of names and their verdicts, for all clients alike. What is allowed may lead anywhere."""
+
+    by_address = None
 
     def __init__(self, trees: dict[str, Verdict]) -> None:
         self._trees = [(name_key(name.encode()), verdict) for name, verdict in trees.items()]
@@ -32,7 +35,12 @@ class Trees:
     def profile(self, client: str, token: str = "") -> int:
         return 0
 
+    def beyond(self, profile: int, key: bytes, qtype: int) -> int:
+        return -1 if self.decide(profile, key, qtype).action is Action.ALLOW else profile
+
     def decide(self, profile: int, key: bytes, qtype: int) -> Verdict:
+        if profile < 0:
+            return FORWARD
         return next((verdict for tree, verdict in self._trees if key.startswith(tree)), FORWARD)
 
 
@@ -45,6 +53,7 @@ class Running(NamedTuple):
     engine: Engine
     port: int
     loop: asyncio.AbstractEventLoop
+    upstreams: Forwarder
 
     def call(self, function: Callable[[], object]) -> None:
         """Run ``function`` in the resolver's thread and wait for it."""
@@ -82,13 +91,14 @@ def serving(
         loop.set_exception_handler(lambda _, context: complaints.append(context))
         tcp, udp = _sockets(host)
         upstreams = Forwarder(servers, timeout, limit)
-        engine = Engine(policy, upstreams, Cache(), blocking(mode), access=Access(access), zones=zones)
+        lookup = Lookup(upstreams.route, Cache())
+        engine = Engine(policy, lookup, blocking(mode), access=Access(access), zones=zones)
         closers = [
             serve_udp(udp, engine.handle),
             serve_tcp(tcp, handle or engine.handle, Connections(limits), engine.hears, tls),
             upstreams.close,
         ]
-        started.append(Running(engine, udp.getsockname()[1], loop))
+        started.append(Running(engine, udp.getsockname()[1], loop, upstreams))
         ready.set()
         await loop.run_in_executor(None, stop.wait)
         for close in closers:

@@ -191,20 +191,20 @@ def test_failures_say_why() -> None:
 def test_a_relayed_answer_is_the_upstreams_but_for_id_case_opt_and_age() -> None:
     question = dns.message.make_query("example.com", "MX", use_edns=0)
     upstream = dns.message.make_response(question)
-    for text in ("www.example.com. 300 IN MX 10 mx.example.com.", "example.com. 300 IN MX 10 mx.example.com."):
+    for text in ("example.com. 300 IN CNAME www.example.com.", "www.example.com. 300 IN MX 10 mx.example.com."):
         name, *rest = text.split(" ", 4)
         upstream.answer.append(dns.rrset.from_text(name, int(rest[0]), *rest[1:]))
-    upstream.additional.append(dns.rrset.from_text("mx.example.com.", 100, "IN", "A", "192.0.2.1"))
+    upstream.authority.append(dns.rrset.from_text("example.com.", 100, "IN", "NS", "ns.example.com."))
     wire = to_wire("example.com") + b"\0\x0f\0\1"
     response = read_response(upstream.to_wire(), question.id, wire)
     message, _ = told(pack(ask("eXample.com", "MX"), response, age=130))
     assert message.id == 4711
     assert message.edns == -1
     assert [rrset.to_text() for rrset in message.answer] == [
+        "eXample.com. 170 IN CNAME www.eXample.com.",
         "www.eXample.com. 170 IN MX 10 mx.eXample.com.",
-        "eXample.com. 170 IN MX 10 mx.eXample.com.",
     ]
-    assert message.additional[0].ttl == 0
+    assert message.authority[0].ttl == 0
 
 
 def test_null_addresses_are_no_forgery() -> None:

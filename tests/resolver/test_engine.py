@@ -18,6 +18,7 @@ from sinkhole.resolver.access import PRIVATE, Access, Rules
 from sinkhole.resolver.answer import blocking, pack
 from sinkhole.resolver.cache import Cache
 from sinkhole.resolver.engine import MAX_LINES, MAX_PREPARED, Engine, Policy, Private
+from sinkhole.resolver.lookup import Lookup
 from sinkhole.resolver.message import Query, Response
 from sinkhole.resolver.upstream import Done, Forwarder
 from sinkhole.resolver.zones import Local, Zones
@@ -58,7 +59,8 @@ def engine(
     policy: Policy = BLOCKED, response: Response | None = ADDRESS, mode: str = "null-ip", clock: Clock | None = None
 ) -> tuple[Engine, Told]:
     told = Told(response)
-    return Engine(policy, told, Cache(), blocking(mode), clock or Clock()), told
+    clock = clock or Clock()
+    return Engine(policy, Lookup(lambda name: told, Cache(), clock=clock), blocking(mode), clock), told
 
 
 def wire(name: str = "example.com", qtype: str = "A", *, flags: int = 0, edns: int = -1, **options: Any) -> bytes:
@@ -198,7 +200,7 @@ def test_a_long_blocked_name_without_edns() -> None:
     """Too long for 512 octets with many addresses: TC over UDP, and not that over TCP."""
     name = ".".join(["a" * 63] * 3 + ["a" * 40, "blocked.test"])
     told = Told(None)
-    target = Engine(BLOCKED, told, Cache(), blocking([f"192.0.2.{n}" for n in range(1, 30)]))
+    target = Engine(BLOCKED, Lookup(lambda name: told, Cache()), blocking([f"192.0.2.{n}" for n in range(1, 30)]))
     for _ in range(2):
         assert answer(target, wire(name)).flags & dns.flags.TC
         assert len(answer(target, wire(name), tcp=True).answer[0]) == 29
@@ -215,8 +217,13 @@ def test_a_new_policy_forgets_what_the_former_decided() -> None:
 class ByClient:
     """Blocks everything for one client."""
 
+    by_address = None
+
     def profile(self, client: str, token: str = "") -> int:
         return int(client == PEER[0])
+
+    def beyond(self, profile: int, key: bytes, qtype: int) -> int:
+        return profile
 
     def decide(self, profile: int, key: bytes, qtype: int) -> Verdict:
         return BLOCK if profile else FORWARD
@@ -295,6 +302,8 @@ def test_short_names(name: str) -> None:
 class Broken:
     """A policy with a fault in either method."""
 
+    by_address = None
+
     def __init__(self, method: str) -> None:
         self._method = method
 
@@ -302,6 +311,9 @@ class Broken:
         if self._method == "profile":
             raise RuntimeError("a fault")
         return 0
+
+    def beyond(self, profile: int, key: bytes, qtype: int) -> int:
+        return profile
 
     def decide(self, profile: int, key: bytes, qtype: int) -> Verdict:
         if key.startswith(b"tset.tluaf."):
@@ -398,7 +410,7 @@ def test_workers_import_nothing_heavy() -> None:
 
 def test_a_real_forwarder_without_servers_says_so() -> None:
     async def main() -> bytes | None:
-        return handle(Engine(BLOCKED, Forwarder([]), Cache(), blocking("null-ip")), wire(edns=0))
+        return handle(Engine(BLOCKED, Lookup(lambda name: Forwarder([]), Cache()), blocking("null-ip")), wire(edns=0))
 
     reply = asyncio.run(main())
     assert reply

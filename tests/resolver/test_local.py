@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 import time
+from itertools import pairwise
 
 import dns.edns
 import dns.message
@@ -21,7 +22,7 @@ from sinkhole.policy.structured import structured
 from sinkhole.policy.verdict import Action, Verdict
 from sinkhole.resolver import local
 from sinkhole.resolver.answer import pack
-from sinkhole.resolver.message import Response, read_query, read_response
+from sinkhole.resolver.message import Query, Response, read_query, read_response
 from sinkhole.resolver.upstream import Server
 from tests.dnsserver import DnsServer, reply
 from tests.resolver.serving import Trees, serving
@@ -121,30 +122,36 @@ def octets(name: dns.name.Name) -> bytes:
     return b"".join(bytes((len(label),)) + label for label in name.labels)
 
 
-LABELS = st.lists(st.sampled_from([b"a", b"www", b"Example", b"x" * 30, b"\0."]), min_size=1, max_size=6)
+LABELS = st.lists(st.sampled_from([b"a", b"www", b"Example", b"x" * 18, b"\0."]), min_size=1, max_size=6)
 
 
-def answers(target: dns.name.Name, data: st.DataObject) -> list[dns.rrset.RRset]:
-    """Records of an upstream's answer, whose names share endings with each other and with the question."""
+def answered(target: dns.name.Name, data: st.DataObject) -> tuple[str, list[dns.rrset.RRset], list[dns.rrset.RRset]]:
+    """(type, answer, authority) of an upstream that answers through aliases, with names that share endings with each
+    other and with the question."""
     names = [target, *(dns.name.Name(data.draw(LABELS)).concatenate(target.parent()) for _ in range(3))]
-    made = []
-    for number in range(data.draw(st.integers(0, 6))):
-        owner, other = data.draw(st.sampled_from(names)), data.draw(st.sampled_from(names))
-        kind, text = data.draw(
-            st.sampled_from(
-                [
-                    ("A", f"192.0.2.{number}"),
-                    ("CNAME", f"{other}"),
-                    ("MX", f"{number} {other}"),
-                    ("SRV", f"{number} 0 53 {other}"),
-                    ("TXT", '"\\192\\012 looks like a pointer"'),
-                    ("SOA", f"{owner} {other} {number} 1 1 1 1"),
-                    ("HTTPS", f"1 {other} alpn=h2"),
-                ]
-            )
+    chain = list(dict.fromkeys(names))[: data.draw(st.integers(1, 4))]
+    other = data.draw(st.sampled_from(names))
+    kind, text = data.draw(
+        st.sampled_from(
+            [
+                ("A", "192.0.2.{}"),
+                ("MX", f"{{}} {other}"),
+                ("SRV", f"{{}} 0 53 {other}"),
+                ("TXT", '"\\192\\012 looks like a pointer {}"'),
+                ("SOA", f"{target} {other} {{}} 1 1 1 1"),
+                ("HTTPS", f"{{}} {other} alpn=h2"),
+            ]
         )
-        made.append(dns.rrset.from_text(owner, 300 + number, "IN", kind, text))
-    return made
+    )
+    lines = [(owner, "CNAME", str(alias)) for owner, alias in pairwise(chain)]
+    lines += [(chain[-1], kind, text.replace("{}", str(number + 1))) for number in range(data.draw(st.integers(0, 3)))]
+    zone = data.draw(st.sampled_from([chain[0].parent(), chain[-1].parent(), dns.name.root]))
+    above = [(zone, "NS", str(other)), (zone, "SOA", f"{other} {zone} 1 1 1 1 1")][: data.draw(st.integers(0, 2))]
+    answer, authority = (
+        [dns.rrset.from_text(owner, 300 + number, "IN", *rest) for number, (owner, *rest) in enumerate(section)]
+        for section in (lines, above)
+    )
+    return kind, answer, authority
 
 
 @given(st.data(), LABELS, LABELS, st.integers(0, 50))
@@ -153,10 +160,10 @@ def test_what_stands_behind_an_alias_is_what_the_upstream_said(
 ) -> None:
     """Compressed as dnspython does it, the records come out the same, with the alias in front and their TTLs aged."""
     name, target = dns.name.Name([*asked, b""]), dns.name.Name([b"t", *aimed, b""])
-    upstream = dns.message.make_response(dns.message.make_query(target, "A", id=1))
-    upstream.answer = answers(target, data)
-    upstream.authority = answers(target, data)
-    query = read_query(dns.message.make_query(name, "A", use_edns=0).to_wire())
+    kind, answer, authority = answered(target, data)
+    upstream = dns.message.make_response(dns.message.make_query(target, kind, id=1))
+    upstream.answer, upstream.authority = answer, authority
+    query = read_query(dns.message.make_query(name, kind, use_edns=0).to_wire())
     assert query
     wanted = local.asked(query, octets(target))
     wire = upstream.to_wire(max_size=65_535)
@@ -175,10 +182,11 @@ def test_what_stands_behind_an_alias_is_what_the_upstream_said(
     assert [rrset.to_text() for rrset in found.authority] == [rrset.to_text() for rrset in expected.authority]
 
 
-def shaped(records: bytes, count: int) -> Response:
+def shaped(records: bytes, count: int, target: Query | None = None) -> Response:
     """An upstream's answer for ``target.example`` as it is read, or BadResponse."""
     header = struct.pack("!6H", 1, 0x8180, 1, count, 0, 0)
-    return read_response(header + TARGET.question + records, 1, TARGET.question)
+    question = (target or TARGET).question
+    return read_response(header + question + records, 1, question)
 
 
 QUERY = read_query(dns.message.make_query("alias.test", "A").to_wire()) or pytest.fail("unreadable")
@@ -189,25 +197,29 @@ ADDRESS = struct.pack("!HHIH", 1, 1, 60, 4) + bytes(4)
 
 def test_a_pointer_into_the_type_of_the_question_is_refused() -> None:
     """It reads as a name as long as the question stays in its place."""
-    response = shaped(struct.pack("!H", 0xC000 | 12 + len(TARGET.name)) + ADDRESS, 1)
+    alias = b"\xc0\x0c" + struct.pack("!HHIHH", 5, 1, 60, 2, 0xC000 | 12 + len(TARGET.name))
+    response = shaped(alias, 1)
     with pytest.raises(ValueError, match="type or class"):
         local.behind(QUERY, WAY, TARGET, response, 0)
 
 
 def test_a_pointer_that_cannot_say_its_new_place_is_refused() -> None:
     owner = 0x3FF8
-    size = owner - 12 - len(TARGET.question) - 12
+    query = QUERY._replace(qtype=16, question=QUERY.question[:-4] + b"\0\x10\0\1")
+    target = local.asked(query, TARGET.name)
+    size = owner - 12 - len(target.question) - 12
     filler = b"\xc0\x0c" + struct.pack("!HHIH", 16, 1, 60, size) + bytes(size)
     assert owner < 0x4000 < owner + len(WAY.records)
-    records = filler + b"\1x\xc0\x0c" + ADDRESS + struct.pack("!H", 0xC000 | owner) + ADDRESS
+    text = struct.pack("!HHIH", 16, 1, 60, 1) + b"\0"
+    records = filler + target.name + text + struct.pack("!H", 0xC000 | owner) + text
     with pytest.raises(ValueError, match="reach"):
-        local.behind(QUERY, WAY, TARGET, shaped(records, 3), 0)
+        local.behind(query, WAY, target, shaped(records, 3, target), 0)
 
 
 def test_the_dearest_message_costs_little() -> None:
     """A thousand pointers to one name of 127 labels: dnslib takes a third of a second for these."""
-    chain = b"\1a" * 100 + b"\xc0\x0c" + ADDRESS
-    at = 12 + len(TARGET.question)
+    chain = b"\xc0\x0c" + struct.pack("!HHIH", 5, 1, 60, 202) + b"\1a" * 100 + b"\xc0\x0c"
+    at = 12 + len(TARGET.question) + 12
     response = shaped(chain + (struct.pack("!H", 0xC000 | at) + ADDRESS) * 1000, 1001)
     took = []
     for _ in range(5):

@@ -306,16 +306,17 @@ def test_a_response_of_dnspython() -> None:
         dns.rrset.from_text("example.com.", 100, "IN", "MX", "10 mx.example.com.", "20 mx2.example.com.")
     )
     response.authority.append(dns.rrset.from_text("example.com.", 90, "IN", "NS", "ns.example.com."))
-    response.additional.append(dns.rrset.from_text("mx.example.com.", 80, "IN", "A", "192.0.2.1"))
+    additional = dns.rrset.from_text("mx.example.com.", 80, "IN", "A", "192.0.2.1")
+    response.additional.append(additional)
     response.use_edns(0, options=[dns.edns.EDEOption(dns.edns.EDECode.BLOCKED, "blocked above")])
     wire = response.to_wire()
     question = to_wire("example.com") + b"\0\x0f\0\1"
     read = read_response(wire, query.id, question)
-    assert (read.rcode, read.authentic, read.counts, read.ttl) == (NOERROR, True, (2, 1, 1), 80)
+    assert (read.rcode, read.authentic, read.counts, read.ttl) == (NOERROR, True, (2, 1, 0), 90)
     assert read.options == b"\0\x0f\0\x0f\0\x0fblocked above"
     start = 12 + len(question)
     assert wire[start : start + len(read.records)] == read.records
-    assert [struct.unpack_from("!I", read.records, at)[0] for at in read.ttls] == [100, 100, 90, 80]
+    assert [struct.unpack_from("!I", read.records, at)[0] for at in read.ttls] == [100, 100, 90]
     assert dns.message.from_wire(struct.pack("!6H", 0, 0x8180, 1, *read.counts) + question + read.records)
 
 
@@ -335,7 +336,10 @@ def test_a_response_of_dnspython() -> None:
         ([[]], NXDOMAIN, 0),
         ([[record(5, b"\1a\xc0\x0c")]], NOERROR, 0),
         ([[record(5, b"\1a\xc0\x0c")], [SOA_RECORD]], NOERROR, 120),
-        ([[record(5, b"\1a\xc0\x0c", ttl=60), ADDRESS]], NOERROR, 60),
+        ([[record(5, b"\1a\xc0\x0c", ttl=60), record(1, b"\1\1\1\1", owner=b"\xc0\x29")]], NOERROR, 60),
+        ([[record(5, b"\1a\xc0\x0c", ttl=60), record(1, b"\1\1\1\1", owner=b"\xc0\x29", ttl=9)]], NOERROR, 9),
+        ([[ADDRESS], [record(2, b"\xc0\x0c", ttl=20)]], NOERROR, 20),
+        ([[ADDRESS], [record(2, b"\xc0\x0c", owner=b"\3net\0", ttl=20)]], NOERROR, 300),
         ([[]], 2, FAILURE_TTL),
         ([[]], 5, FAILURE_TTL),
     ],
@@ -345,13 +349,20 @@ def test_how_long_an_answer_may_be_remembered(sections: list[list[bytes]], rcode
     assert read_response(answer(*sections, flags=0x8180 | rcode), IDENT, ASKED).ttl == ttl
 
 
-def test_what_follows_an_opt_record_goes_with_it() -> None:
+def test_nothing_is_kept_of_the_additional_section_but_errors() -> None:
     glue = record(1, b"\xc0\0\2\2")
-    read = read_response(answer([ADDRESS], [], [glue, b"\0\0\x29\4\xd0\x01\0\0\0\0\0", glue]), IDENT, ASKED)
-    assert read.rcode == 16
-    assert read.records == ADDRESS + glue
-    assert read.counts == (1, 0, 1)
-    assert len(read.ttls) == 2
+    read = read_response(answer([ADDRESS], [], [glue, opt(b"\0\x0f\0\2\0\x0f"), glue]), IDENT, ASKED)
+    assert (read.records, read.counts, len(read.ttls)) == (ADDRESS, (1, 0, 0), 1)
+    assert read.options == b"\0\x0f\0\2\0\x0f"
+
+
+def test_nothing_is_kept_of_a_failure_but_errors() -> None:
+    """A bogus answer stays SERVFAIL whatever is in it, so that no rule is met by it (CVE-2026-50243)."""
+    read = read_response(answer([ADDRESS], [SOA_RECORD], [opt(b"\0\x0f\0\2\0\6")], flags=0x8182), IDENT, ASKED)
+    assert (read.rcode, read.records, read.counts, read.ttls) == (2, b"", (0, 0, 0), ())
+    assert read.options
+    extended = answer([ADDRESS], [], [b"\0\0\x29\4\xd0\x01\0\0\0\0\0"])
+    assert read_response(extended, IDENT, ASKED)[:4] == (16, False, (0, 0, 0), b"")
 
 
 def test_a_truncated_answer_holds_nothing() -> None:
@@ -427,9 +438,9 @@ def test_item_05_chains_of_pointers(jumps: int, good: bool) -> None:
     """HOSTILE 3.1 item 5 in an answer: at most 64 jumps, each of them backwards."""
     start = 12 + len(ASKED) + 12
     chain = struct.pack("!H", 0xC00C) + b"".join(struct.pack("!H", 0xC000 | start + 2 * n) for n in range(jumps - 2))
-    last = record(16, b"", owner=struct.pack("!H", 0xC000 | start + 2 * (jumps - 2)))
+    last = record(1, b"\1\1\1\1", owner=struct.pack("!H", 0xC000 | start + 2 * (jumps - 2)))
     message = answer([record(99, chain), last])
-    assert bad(message) if not good else read_response(message, IDENT, ASKED).counts == (2, 0, 0)
+    assert bad(message) if not good else read_response(message, IDENT, ASKED).counts == (1, 0, 0)
 
 
 def test_ede_is_kept_within_bounds_and_other_options_are_not_kept() -> None:

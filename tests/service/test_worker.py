@@ -16,7 +16,9 @@ import pytest
 from sinkhole import config
 from sinkhole.catalogue.loader import load
 from sinkhole.compiler import build, plan
+from sinkhole.resolver.lookup import Handling
 from sinkhole.service.worker import Worker
+from tests.dnsserver import DnsServer, reply
 from tests.workers import Child, running, settings
 
 NAME = "chat.deepseek.com"
@@ -52,6 +54,32 @@ def test_a_worker_keeps_what_it_had_when_it_cannot_use_the_new(child: Child, tmp
     assert child.ask(NAME).answer[0].to_text().endswith(" A 0.0.0.0")
     assert child.tell(settings(good, "nxdomain")) == f"ready {good.name}\n"
     assert child.ask(NAME).rcode() == dns.rcode.NXDOMAIN
+
+
+def test_how_answers_are_handled_is_a_setting_and_a_change_of_it_empties_the_cache(
+    child: Child, tmp_path: Path
+) -> None:
+    query = dns.message.make_query("internal.example.com", "A")
+
+    def told() -> list[str]:
+        answer = dns.query.udp(query, child.endpoint.host, port=child.endpoint.port, timeout=5)
+        return [rrset.to_text().partition("example.com. ")[2] for rrset in answer.answer]
+
+    with DnsServer(lambda asked: [reply(asked.packet, ttl=300, A="10.0.0.1")]) as upstream:
+        servers = (("udp", "127.0.0.1", upstream.port),)
+        first = settings(bundle_with(tmp_path))._replace(servers=servers, cache=1 << 20)
+        child.tell(first)
+        assert told() == told() == ["300 IN A 10.0.0.1"]
+        child.tell(first._replace(mode="nxdomain"))
+        assert told() == ["300 IN A 10.0.0.1"]
+        assert len(upstream.asked) == 1
+        child.tell(first._replace(handling=Handling(high=60)))
+        assert told() == ["60 IN A 10.0.0.1"]
+        child.tell(first._replace(handling=Handling(rebinding=("lan",))))
+        assert told() == []
+        child.tell(first._replace(handling=Handling(rebinding=("example.com",))))
+        assert told() == ["300 IN A 10.0.0.1"]
+    assert len(upstream.asked) == 4
 
 
 def test_a_worker_ends_with_its_supervisor(child: Child, tmp_path: Path) -> None:

@@ -281,8 +281,9 @@ class _Connection(asyncio.Protocol):
         self._in_flight -= 1
         if self._transport.is_closing():
             return
-        framed = len(reply).to_bytes(2) + reply
-        self._transport.write(self._tls.send(framed) if self._tls else framed)
+        if reply:  # nothing is said to a query that is dropped when its answer is known
+            framed = len(reply).to_bytes(2) + reply
+            self._transport.write(self._tls.send(framed) if self._tls else framed)
         if self._transport.get_write_buffer_size() > 4 * self._limits.unsent:
             self.abort()
         if self._held or self._ended:

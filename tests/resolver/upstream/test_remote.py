@@ -264,14 +264,17 @@ def test_an_answer_to_the_first_attempt_still_counts_when_it_comes_late() -> Non
     assert response.rcode == NOERROR
 
 
-def forwards_to(running: Running, *ports: int) -> None:
+def forwards_to(running: Running, *ports: int) -> Forwarder:
     """Have a resolver forward to others on these ports."""
+    made: list[Forwarder] = []
 
     def change() -> None:
-        running.engine.upstreams.close()
-        running.engine.upstreams = Forwarder([Server("udp", "127.0.0.1", port) for port in ports], 0.5)
+        running.upstreams.close()
+        made.append(Forwarder([Server("udp", "127.0.0.1", port) for port in ports], 0.5))
+        running.engine.lookup.route = made[0].route
 
     running.call(change)
+    return made[0]
 
 
 def client(port: int, name: str) -> int:
@@ -285,8 +288,7 @@ def test_a_forwarding_loop_ends_by_itself_and_is_told(length: int, caplog: pytes
     that is under way already; and the probes that follow say what it is."""
     with ExitStack() as stack, caplog.at_level(logging.ERROR):
         ring = [stack.enter_context(serving()) for _ in range(length)]
-        for number, running in enumerate(ring):
-            forwards_to(running, ring[(number + 1) % length].port)
+        upstreams = [forwards_to(running, ring[(at + 1) % length].port) for at, running in enumerate(ring)]
         started = time.monotonic()
         assert client(ring[0].port, "www.example.com") == SERVFAIL
         assert time.monotonic() - started < 1
@@ -295,18 +297,16 @@ def test_a_forwarding_loop_ends_by_itself_and_is_told(length: int, caplog: pytes
             assert time.monotonic() < end
             time.sleep(0.02)
         assert max(running.engine.counters.queries for running in ring) < 40
-        for running in ring:
-            running.call(running.engine.upstreams.close)
+        for running, forwarder in zip(ring, upstreams, strict=True):
+            running.call(forwarder.close)
 
 
 def test_a_loop_is_no_loss_when_another_server_answers() -> None:
     """One of two forwards to us: it is found out, and asked last from then on."""
     with DnsServer(right_only) as server, serving() as ours, serving() as theirs:
-        forwards_to(theirs, ours.port)
-        forwards_to(ours, theirs.port, server.port)
+        back = forwards_to(theirs, ours.port)
+        upstreams = forwards_to(ours, theirs.port, server.port)
         assert client(ours.port, "www.example.com") == NOERROR
-        upstreams = ours.engine.upstreams
-        assert isinstance(upstreams, Forwarder)
         end = time.monotonic() + 5
         while upstreams.remotes[0].up:
             assert time.monotonic() < end
@@ -314,5 +314,5 @@ def test_a_loop_is_no_loss_when_another_server_answers() -> None:
         started = time.monotonic()
         assert client(ours.port, "next.example.com") == NOERROR
         assert time.monotonic() - started < 0.2
-        for running in (ours, theirs):
-            running.call(running.engine.upstreams.close)
+        for running, forwarder in ((ours, upstreams), (theirs, back)):
+            running.call(forwarder.close)
