@@ -2,11 +2,11 @@
 // Description: Names of the DeepSeek chat assistant, its API and apps, of the third parties that its login and apps talk to, and of look-alike sites, each with public evidence.
 // License: MIT
 // Expires: 1 day
-// Last modified: 2026-11-22
-// Version: ee623d4f02e9
+// Last modified: 2026-11-23
+// Version: dd4229dd171b
 // Syntax: proxy auto-configuration
 // Usage: the URL of the automatic proxy configuration in a browser or system
-// Number of entries: 44
+// Number of entries: 49
 var exact = {}, below = {};
 function put(name, scope, blocked) {
   if (scope & 1) exact[name] = blocked;
@@ -26,6 +26,8 @@ b("app-deepseekcn.com.cn",3);
 b("ch-deepseek.com.cn",3);
 b("cn-deepseek.com.cn",3);
 b("deepaesk.com.cn",3);
+b("deepseek-desktop.com.cn",3);
+b("deepseek-fit.com.cn",3);
 b("deepseekapp.com.cn",3);
 b("www.deepseekk.com.cn",3);
 b("deepseekl.com.cn",3);
@@ -33,6 +35,8 @@ b("deepseik.com.cn",3);
 b("deepsesk.com.cn",3);
 b("deepsiek.com.cn",3);
 b("deepssek.com.cn",3);
+b("fengkongcloud.cn",3);
+b("portal101.cn",3);
 b("cmpassport.com",3);
 b("deeeseek.com",3);
 b("deepseek-go.com",3);
@@ -44,6 +48,7 @@ b("deepseekss.com",3);
 b("deepseeksvc.com",3);
 b("canary-deepseek.example.com",1);
 b("api-fp-retry-bj.fengkongcloud.com",3);
+b("captcha.fengkongcloud.com",3);
 b("fp-it-tracker.fengkongcloud.com",3);
 b("fp-it.fengkongcloud.com",3);
 b("hk-deepseek.com",3);

@@ -2,11 +2,11 @@
 -- Description: Names of the DeepSeek chat assistant, its API and apps, of the third parties that its login and apps talk to, and of look-alike sites, each with public evidence.
 -- License: MIT
 -- Expires: 1 day
--- Last modified: 2026-11-22
--- Version: ee623d4f02e9
+-- Last modified: 2026-11-23
+-- Version: dd4229dd171b
 -- Syntax: PowerDNS Recursor script
 -- Usage: PowerDNS Recursor: lua-dns-script=FILE
--- Number of entries: 44
+-- Number of entries: 49
 local rules = [[
 block tree aideepseek.cc
 block tree deepseekapi.cc
@@ -20,6 +20,8 @@ block tree app-deepseekcn.com.cn
 block tree ch-deepseek.com.cn
 block tree cn-deepseek.com.cn
 block tree deepaesk.com.cn
+block tree deepseek-desktop.com.cn
+block tree deepseek-fit.com.cn
 block tree deepseekapp.com.cn
 block tree www.deepseekk.com.cn
 block tree deepseekl.com.cn
@@ -27,6 +29,8 @@ block tree deepseik.com.cn
 block tree deepsesk.com.cn
 block tree deepsiek.com.cn
 block tree deepssek.com.cn
+block tree fengkongcloud.cn
+block tree portal101.cn
 block tree cmpassport.com
 block tree deeeseek.com
 block tree deepseek-go.com
@@ -38,6 +42,7 @@ block tree deepseekss.com
 block tree deepseeksvc.com
 block exact canary-deepseek.example.com
 block tree api-fp-retry-bj.fengkongcloud.com
+block tree captcha.fengkongcloud.com
 block tree fp-it-tracker.fengkongcloud.com
 block tree fp-it.fengkongcloud.com
 block tree hk-deepseek.com
