@@ -98,6 +98,7 @@ def show(
     facts = {key: value for key, value in describe(compiled).items() if value not in ("", None, [])}
     if as_json:
         own = [{**own._asdict(), "rule": str(own.rule)} for own in compiled.plan.own]
+        own += [{"rule": str(rule), "source": source, "line": rule.line} for rule, source in compiled.plan.special]
         print(json.dumps({**facts, "rules": own}, ensure_ascii=False))
         return
     sources = facts.pop("sources", [])
@@ -107,7 +108,10 @@ def show(
         print(f"source   {source['id']}: {source['rules']} rules, {sum(source['skipped'].values())} skipped")
     tables.show(
         ["rule", "stated by", "at"],
-        [(own.rule, own.source, f"{own.file}:{own.line}") for own in compiled.plan.own],
+        [
+            *((own.rule, own.source, f"{own.file}:{own.line}") for own in compiled.plan.own),
+            *((rule, source, f"line {rule.line}") for rule, source in compiled.plan.special),
+        ],
     )
 
 

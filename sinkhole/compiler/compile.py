@@ -61,7 +61,7 @@ def compile_list(plan: ListPlan, rules: Callable[[SourcePlan], SourceRules | Non
     for found in filter(None, map(rules, plan.sources)):
         blocklist.merge(found.keys)
         sources.append(found._replace(keys={}))  # which need not be held twice
-    stated = _stated(sources, blocklist)
+    stated = _stated(plan, sources, blocklist)
     own: dict[Kind, list[bytes]] = {}
     for entry in plan.own:
         own.setdefault(entry.rule.kind, []).append(entry.rule.name.encode())
@@ -77,8 +77,9 @@ def compile_list(plan: ListPlan, rules: Callable[[SourcePlan], SourceRules | Non
     )
 
 
-def _stated(sources: Iterable[SourceRules], blocklist: Blocklist) -> tuple[tuple[Special, str], ...]:
-    """The special rules of all sources, each once; what any source takes back is gone, from the plain rules too."""
+def _stated(plan: ListPlan, sources: Iterable[SourceRules], blocklist: Blocklist) -> tuple[tuple[Special, str], ...]:
+    """The special rules of the list and all sources, each once; what any source takes back is gone from those of the
+    sources, from the plain rules too."""
     gone = {
         rule._replace(line=0) if isinstance(rule, Special) else rule for found in sources for rule in found.disabled
     }
@@ -90,7 +91,7 @@ def _stated(sources: Iterable[SourceRules], blocklist: Blocklist) -> tuple[tuple
         for found in sources
         for rule in found.special
         if (plain := rule._replace(line=0)) not in gone
-    }
+    } | {rule._replace(line=0): (rule, source) for rule, source in plan.special}
     return tuple(stated[rule] for rule in sorted(stated, key=repr))
 
 

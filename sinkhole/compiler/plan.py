@@ -22,7 +22,7 @@ from sinkhole.feeds.fetch import shown
 from sinkhole.feeds.origin import Origin
 from sinkhole.names import BadName, parse_name
 from sinkhole.policy.policy import INTERNAL, OPERATOR_ALLOW, OPERATOR_BLOCK
-from sinkhole.rules import Kind, Rank, Rule, Scope
+from sinkhole.rules import Kind, On, Rank, Rule, Scope, Special
 
 
 class SourcePlan(NamedTuple):
@@ -67,7 +67,8 @@ class ListPlan(NamedTuple):
     """One list: what is known of it, and what it is made of.
 
     ``updated`` is a date or empty. ``allows``: its names are allowed on all lists. ``nearest``: the most
-    specific of its own rules decides, instead of the strongest.
+    specific of its own rules decides, instead of the strongest. ``special`` are its own rules about the addresses in
+    answers, each with who states it.
     """
 
     id: str
@@ -81,6 +82,7 @@ class ListPlan(NamedTuple):
     sources: tuple[SourcePlan, ...] = ()
     own: tuple[Own, ...] = ()
     hosts: tuple[str, ...] = ()
+    special: tuple[tuple[Special, str], ...] = ()
     max_change: float = 0.5
 
     @property
@@ -257,6 +259,7 @@ class _Planner:
             sources=tuple(map(self.source, spec.sources)),
             own=tuple(own),
             hosts=tuple(host for ref in spec.services for host in self._hosts(ref)),
+            special=tuple(self._resolver_addresses()) if spec.resolvers else (),
             max_change=spec.max_change,
         )
 
@@ -280,6 +283,12 @@ class _Planner:
                 rule = Rule(target.name, Kind(target.scope, rank=Rank.OWN))
                 place = self._place("resolver", id, "names", index)
                 yield Own(rule, f"encrypted DNS, {id}", *place, f"names: {target}")
+
+    def _resolver_addresses(self) -> Iterator[tuple[Special, str]]:
+        for id, resolver in self.catalogue.resolvers.items():
+            for index, network in enumerate(resolver.addresses):
+                file, line = self._place("resolver", id, "addresses", index)
+                yield Special(line, On.ADDRESS, str(network), Kind(Scope.EXACT)), f"encrypted DNS, {id} ({file})"
 
     def _hosts(self, ref: ServiceRef) -> Iterator[str]:
         tiers = self.catalogue.services[ref.service].tiers
