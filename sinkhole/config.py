@@ -646,7 +646,9 @@ class Exports(Model):
 
     dir: LocalPath = Field(Path("exports"), description="The directory they are written to, relative to this file.")
     lists: tuple[ListId, ...] = Field(
-        (), description="The lists to write. Default: every list in the policy.", examples=[["deepseek"]]
+        (),
+        description="The lists to write. Default: every list in the policy; without a policy, those of default.yaml.",
+        examples=[["deepseek"]],
     )
     formats: ExportFormats = Field(
         tuple(FORMATS), description=f"`all`, or some of {', '.join(FORMATS)}.", examples=["all"]
@@ -803,9 +805,12 @@ def load(path: Path | None, catalogue: Catalogue) -> Config:
     document = read_file(path, str(path)) if path else Document("", {}, {})
     directory = path.absolute().parent if path else Path.cwd()
     config: Config = validate(Config, document, _known(document.data, directory, catalogue))
-    update: dict[str, Any] = {"exports": config.exports.model_copy(update={"dir": directory / config.exports.dir})}
+    exports: dict[str, Any] = {"dir": directory / config.exports.dir}
+    update: dict[str, Any] = {}
     if "policy" not in document.data:
         update["policy"] = catalogue.policy
+        exports["lists"] = config.exports.lists or catalogue.exports
+    update["exports"] = config.exports.model_copy(update=exports)
     config = config.model_copy(update=update)
     config._document = document if path else None
     if conflicts := [document.problem(*conflict) for conflict in _conflicts(config)]:

@@ -31,8 +31,8 @@ MAX_PROBLEMS = 100
 #: libyaml's parser where PyYAML has it, ten times as fast as the one in Python.
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _CONSTANTS = {"true": True, "false": False, "null": None, "": None}
-_INTEGER = re.compile(r"-?(?:0|[1-9][0-9]{0,17})")
-_FLOAT = re.compile(r"-?(?:0|[1-9][0-9]{0,17})\.[0-9]{1,18}")
+INTEGER = re.compile(r"-?(?:0|[1-9][0-9]{0,17})")
+FLOAT = re.compile(r"-?(?:0|[1-9][0-9]{0,17})\.[0-9]{1,18}")
 
 
 class Document(NamedTuple):
@@ -228,9 +228,9 @@ def _place(event: yaml.Event) -> tuple[int, int]:
 def _scalar(text: str) -> Any:
     if text in _CONSTANTS:
         return _CONSTANTS[text]
-    if _INTEGER.fullmatch(text):
+    if INTEGER.fullmatch(text):
         return int(text)
-    return float(text) if _FLOAT.fullmatch(text) else text
+    return float(text) if FLOAT.fullmatch(text) else text
 
 
 def validate(kind: Any, document: Document, context: object = None) -> Any:

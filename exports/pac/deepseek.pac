@@ -2,11 +2,11 @@
 // Description: Names of the DeepSeek chat assistant, its API and apps, of the third parties that its login and apps talk to, and of look-alike sites, each with public evidence.
 // License: MIT
 // Expires: 1 day
-// Last modified: 2026-11-22
-// Version: 328cf92b6984
+// Last modified: 2026-11-23
+// Version: f5bb87bceb1c
 // Syntax: proxy auto-configuration
 // Usage: the URL of the automatic proxy configuration in a browser or system
-// Number of entries: 44
+// Number of entries: 49
 var exact = {}, below = {};
 function put(name, scope, blocked) {
   if (scope & 1) exact[name] = blocked;
@@ -24,6 +24,7 @@ b("deepseekap.org",3);
 b("deepseekv3.tech",3);
 b("deepseeksr1.com",3);
 b("deepseeksvc.com",3);
+b("captcha.fengkongcloud.com",3);
 b("api-fp-retry-bj.fengkongcloud.com",3);
 b("fp-it-tracker.fengkongcloud.com",3);
 b("fp-it.fengkongcloud.com",3);
@@ -41,6 +42,8 @@ b("gator.volces.com",3);
 b("apmplus.volces.com",3);
 b("deepseekss.com",3);
 b("cmpassport.com",3);
+b("portal101.cn",3);
+b("fengkongcloud.cn",3);
 b("ch-deepseek.com.cn",3);
 b("ai-deepseek.com.cn",3);
 b("cn-deepseek.com.cn",3);
@@ -54,7 +57,9 @@ b("deepsesk.com.cn",3);
 b("ai-deepseel.com.cn",3);
 b("deepseekl.com.cn",3);
 b("app-deepseekcn.com.cn",3);
+b("deepseek-desktop.com.cn",3);
 b("deepseekapp.com.cn",3);
+b("deepseek-fit.com.cn",3);
 b("deepseekv3.net",3);
 b("deepseekcn.cyou",3);
 b("deepseekaigo.cyou",3);

@@ -2,11 +2,11 @@
 -- Description: Names of the DeepSeek chat assistant, its API and apps, of the third parties that its login and apps talk to, and of look-alike sites, each with public evidence.
 -- License: MIT
 -- Expires: 1 day
--- Last modified: 2026-11-22
--- Version: 328cf92b6984
+-- Last modified: 2026-11-23
+-- Version: f5bb87bceb1c
 -- Syntax: PowerDNS Recursor script
 -- Usage: PowerDNS Recursor: lua-dns-script=FILE
--- Number of entries: 44
+-- Number of entries: 49
 local rules = [[
 block tree deepseekweb.cc
 block tree deepseekapi.cc
@@ -18,6 +18,7 @@ block tree deepseekap.org
 block tree deepseekv3.tech
 block tree deepseeksr1.com
 block tree deepseeksvc.com
+block tree captcha.fengkongcloud.com
 block tree api-fp-retry-bj.fengkongcloud.com
 block tree fp-it-tracker.fengkongcloud.com
 block tree fp-it.fengkongcloud.com
@@ -35,6 +36,8 @@ block tree gator.volces.com
 block tree apmplus.volces.com
 block tree deepseekss.com
 block tree cmpassport.com
+block tree portal101.cn
+block tree fengkongcloud.cn
 block tree ch-deepseek.com.cn
 block tree ai-deepseek.com.cn
 block tree cn-deepseek.com.cn
@@ -48,7 +51,9 @@ block tree deepsesk.com.cn
 block tree ai-deepseel.com.cn
 block tree deepseekl.com.cn
 block tree app-deepseekcn.com.cn
+block tree deepseek-desktop.com.cn
 block tree deepseekapp.com.cn
+block tree deepseek-fit.com.cn
 block tree deepseekv3.net
 block tree deepseekcn.cyou
 block tree deepseekaigo.cyou

@@ -46,6 +46,27 @@ from sinkhole.rules import Scope
 BLOCKING = ("core", "api", "static", "telemetry", "third-party", "look-alike")
 TIERS = (*BLOCKING, "shared")
 
+#: What a service can be.
+KINDS = (
+    "agent",
+    "app builder",
+    "chat assistant",
+    "coding assistant",
+    "companion",
+    "image generator",
+    "inference API",
+    "meeting assistant",
+    "model hub",
+    "music generator",
+    "search assistant",
+    "video generator",
+    "voice generator",
+    "writing assistant",
+)
+
+#: Why a name may never be blocked.
+NEVER = ("certificates", "emergency", "names", "network checks", "time", "updates")
+
 #: The RFC 8914 info-code that each kind of directive gives a blocked answer: 15 Blocked is the operator's own policy,
 #: 16 Censored a requirement from outside, 17 Filtered the wish of the client.
 EDE = {
@@ -75,6 +96,7 @@ class Known:
     lists: Collection[str] = ()
     directives: Collection[str] = ()
     groups: Collection[str] = ("all",)
+    reports: Mapping[str, Any] = field(default_factory=dict)  # every report there is, by its id
 
 
 @dataclass(frozen=True)
@@ -386,10 +408,19 @@ class Source(Model):
     license: Line = Field(description="SPDX identifier where there is one.")
     homepage: SecureUrl = Field(description="Where people read about it.")
     min_rules: Minimum = Field(1, description="A download with fewer rules is refused and the last good copy stays.")
+    max_rules: Minimum | None = Field(
+        None, description="A download with more rules is refused and the last good copy stays."
+    )
     max_skipped: Percentage = Field(Share(0.5), description=MAX_SKIPPED)
     max_change: Percentage = Field(Share(0.5), description=MAX_CHANGE)
     interval: Seconds = Field(Duration(86400), description="How long a copy is fresh, and not asked for again.")
     notes: Line | None = Field(None, description="What it is good for and what it breaks.")
+
+    @model_validator(mode="after")
+    def _a_range(self) -> Self:
+        if self.max_rules is not None and self.max_rules < self.min_rules:
+            raise ValueError(f"max-rules ({self.max_rules}) is less than min-rules ({self.min_rules})")
+        return self
 
 
 class Evidence(Model):
@@ -399,6 +430,26 @@ class Evidence(Model):
     title: Line = Field(description="The document, report or thread.")
     url: Url | None = Field(None, description="Where it can be read.")
     date: Day = Field(description="When it was published, or when it was read if it is not dated.")
+    retrieved: StrictBool = Field(False, description="Whether the date is that of reading, because there is no other.")
+
+
+class Report(Evidence):
+    """A document that is evidence for many names, under an id that they give."""
+
+    id: SkipJsonSchema[str] = Field(description="The key of the entry in its file.")
+
+
+def _report(value: Any, info: ValidationInfo) -> Any:
+    """The report of which ``value`` is the id; evidence that is written out stays as it is."""
+    if not isinstance(value, str):
+        return value
+    reports = info.context.reports if info.context else {}
+    if value not in reports:
+        raise unknown("report", value, reports)
+    return reports[value]
+
+
+Proofs = tuple[Annotated[Evidence, BeforeValidator(_report, json_schema_input_type=str | Evidence)], ...]
 
 
 class Entry(Model):
@@ -410,9 +461,12 @@ class Entry(Model):
     )
     hosts: tuple[Name, ...] = Field((), description="Known host names that it covers, for formats without trees.")
     status: Annotated[str, one_of("active", "inactive", "unknown")] = Field(
-        "active", description="Whether it was in use when last looked at; inactive names stay and still block."
+        "active",
+        description="Whether it is in use, as far as its evidence says: `active`, `inactive` or `unknown`. All block.",
     )
-    evidence: tuple[Evidence, ...] = Field(min_length=1, description="Public evidence; a name without any stays out.")
+    evidence: Proofs = Field(
+        min_length=1, description="Public evidence, or ids of reports; a name without any stays out."
+    )
     note: Line | None = Field(None, description="What the name is used for.")
 
     @property
@@ -434,8 +488,9 @@ class Service(Model):
     title: Line = Field(description="Its name.")
     operator: Line = Field(description="Who runs it.")
     country: Country = Field(description="Where the operator is, ISO 3166-1 alpha-2.")
-    kind: Line = Field(description="What it is, such as `chat assistant`.")
+    kind: Annotated[str, one_of(*KINDS)] = Field(description=f"What it is: {', '.join(f'`{kind}`' for kind in KINDS)}.")
     homepage: Url = Field(description="Its own site.")
+    note: Line | None = Field(None, description="What blocking it takes along, or leaves open.")
     tiers: dict[Annotated[str, one_of(*TIERS)], tuple[Entry, ...]] = Field(
         min_length=1,
         description="Names by what they do: `core`, `api`, `static`, `telemetry`, `third-party`, `look-alike`, and "
@@ -449,6 +504,7 @@ class Citation(Model):
     publisher: Line = Field(description="Who reported it.")
     title: Line = Field(description="What it reported.")
     date: Day = Field(description="When.")
+    retrieved: StrictBool = Field(False, description="Whether the date is that of reading, because there is no other.")
     url: Url | None = Field(None, description="Where it can be read.")
 
 
@@ -473,6 +529,7 @@ class Directive(Model):
         "16 Censored; `own-assessment`, `organisation-policy`, `advice`: 15 Blocked; `user-request`: 17 Filtered."
     )
     binds: Line = Field(description="Whom it binds, in words.")
+    group: Id | None = Field(None, description="A group to bind to it in a configuration, by a suggested id.")
     citations: tuple[Citation, ...] = Field(min_length=1, description="Public records of it.")
     services: tuple[ServiceTiers, ...] = Field((), description="Services it is about, or some of their tiers.")
     lists: tuple[ListId, ...] = Field((), description="Lists it is about.")
@@ -488,6 +545,7 @@ class Directive(Model):
     exceptions: StrictBool | ExceptionTerms = Field(
         False, description="Whether exceptions to it may be approved: `true`, `false`, or on which terms."
     )
+    note: Line | None = Field(None, description="What is not certain about it, or said by none of its keys.")
 
     @property
     def ede(self) -> int:
@@ -573,6 +631,9 @@ class ListSpec(Model):
     services: tuple[ServiceTiers, ...] = Field(
         (), description="Services whose blocking tiers are on it, or some of their tiers: `chatgpt:core,api`."
     )
+    resolvers: StrictBool = Field(
+        False, description="Whether the public encrypted-DNS services of the catalogue are on it."
+    )
     block: Names = Field((), description="Names of its own: `example.com` with all below it, `=example.com` alone.")
     allow: Names = Field((), description="Names that it does not block, whatever its sources say.")
     canary: Name | None = Field(None, description="A name that is always on it, to test whether it is in force.")
@@ -636,6 +697,7 @@ class Never(Model):
     """A name that no feed may block, because too much breaks with it."""
 
     name: Name = Field(description="The name.")
+    kind: Annotated[str, one_of(*NEVER)] = Field(description=f"Why: {', '.join(f'`{kind}`' for kind in NEVER)}.")
     scope: ScopeName = Field(Scope.TREE, description="`exact`, `subdomains` or `tree`.")
     reason: Line = Field(description="What breaks.")
     source: Url | None = Field(None, description="Where that can be read.")
@@ -654,6 +716,21 @@ class Protected(Model):
     source: Url = Field(description="Where that is specified.")
 
 
+class Resolver(Model):
+    """A public service of encrypted DNS, which answers past this resolver."""
+
+    id: Id = Field(description="Its id.")
+    title: Line = Field(description="Its name.")
+    operator: Line = Field(description="Who runs it.")
+    country: Country = Field(description="Where the operator is, ISO 3166-1 alpha-2.")
+    homepage: Url = Field(description="Its own site.")
+    names: Names = Field(min_length=1, description="Its names: `example.com` with all below it, `=example.com` alone.")
+    addresses: tuple[Network, ...] = Field((), description="Its addresses.")
+    evidence: Proofs = Field(min_length=1, description="Public evidence, or ids of reports.")
+    note: Line | None = Field(None, description="What else happens at these names.")
+
+
+Reports = Annotated[dict[Id, Report], BeforeValidator(_keyed), AfterValidator(_same_ids)]
 Sources = Annotated[dict[Id, Source], BeforeValidator(_keyed), AfterValidator(_same_ids)]
 Lists = Annotated[dict[Id, ListSpec], BeforeValidator(_keyed), AfterValidator(_same_ids)]
 PublishedLists = Annotated[dict[Id, PublishedList], BeforeValidator(_keyed), AfterValidator(_same_ids)]
@@ -669,9 +746,11 @@ class Bypass(Model):
     """The file `bypass.yaml`."""
 
     protected: tuple[Protected, ...] = Field(description="Canary and discovery names with their one right answer.")
+    resolvers: tuple[Resolver, ...] = Field((), description="Public services of encrypted DNS.")
 
 
 class Default(Model):
     """The file `default.yaml`: what holds without any configuration."""
 
     policy: tuple[PolicyEntry, ...] = Field(description="The policy, as in a configuration file.")
+    exports: tuple[ListId, ...] = Field((), description="The lists to export. Default: every list in the policy.")

@@ -23,6 +23,9 @@ from sinkhole.rules import DECIDING, Rank, Scope
 
 lists = typer.Typer(help="What lists there are, what is on them, and how two bundles differ.", no_args_is_help=True)
 
+#: Services that take more characters than this are counted, not named.
+_WIDE = 60
+
 OutputOption = Annotated[
     Path | None, typer.Option("-o", "--output", metavar="FILE", help="Where to write it. Default: standard output.")
 ]
@@ -75,11 +78,12 @@ def list_lists(config: context.ConfigOption = None, as_json: context.JsonOption 
         (id, spec.type, len(spec.sources), ", ".join(map(str, spec.services)), spec.title or "")
         for id, spec in sorted(specs.items())
     ]
+    columns = ["id", "type", "sources", "services", "title"]
     if as_json:
-        keys = ("id", "type", "sources", "services", "title")
-        print(json.dumps([dict(zip(keys, row, strict=True)) for row in rows], ensure_ascii=False))
-    else:
-        tables.show(["id", "type", "sources", "services", "title"], rows, right=["sources"])
+        print(json.dumps([dict(zip(columns, row, strict=True)) for row in rows], ensure_ascii=False))
+        return
+    few = [(*row[:3], f"{row[3].count(',') + 1} services" if len(row[3]) > _WIDE else row[3], row[4]) for row in rows]
+    tables.show(columns, few, right=["sources"])
 
 
 @lists.command()
@@ -94,6 +98,7 @@ def show(
     facts = {key: value for key, value in describe(compiled).items() if value not in ("", None, [])}
     if as_json:
         own = [{**own._asdict(), "rule": str(own.rule)} for own in compiled.plan.own]
+        own += [{"rule": str(rule), "source": source, "line": rule.line} for rule, source in compiled.plan.special]
         print(json.dumps({**facts, "rules": own}, ensure_ascii=False))
         return
     sources = facts.pop("sources", [])
@@ -103,7 +108,10 @@ def show(
         print(f"source   {source['id']}: {source['rules']} rules, {sum(source['skipped'].values())} skipped")
     tables.show(
         ["rule", "stated by", "at"],
-        [(own.rule, own.source, f"{own.file}:{own.line}") for own in compiled.plan.own],
+        [
+            *((own.rule, own.source, f"{own.file}:{own.line}") for own in compiled.plan.own),
+            *((rule, source, f"line {rule.line}") for rule, source in compiled.plan.special),
+        ],
     )
 
 

@@ -61,6 +61,8 @@ def source_refusals(report: SourceReport, was: Mapping[str, Any] | None) -> Iter
     source, rules, skipped = report.source, report.rules, sum(report.skipped.values())
     if rules < source.min_rules:
         yield f"{source.id}: {rules} rules, fewer than its min-rules {source.min_rules}"
+    if source.max_rules is not None and rules > source.max_rules:
+        yield f"{source.id}: {rules} rules, more than its max-rules {source.max_rules}"
     if skipped >= FEW and skipped > source.max_skipped * (rules + skipped):
         most = max(report.skipped, key=lambda why: report.skipped[why])
         yield (

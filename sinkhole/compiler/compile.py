@@ -73,7 +73,7 @@ def compile_list(plan: ListPlan, rules: Callable[[SourcePlan], SourceRules | Non
         resolved = resolve_nearest(own.rule for own in plan.own)
         return Compiled(plan, resolved, _in_ranges(resolved), frozenset(), ())
     sources = list(filter(None, map(rules, plan.sources)))
-    stated, gone = _stated(sources)
+    stated, gone = _stated(plan, sources)
     own = Parsed()
     for entry in plan.own:
         own.add(entry.rule)
@@ -200,8 +200,11 @@ def _in_ranges(resolved: Resolved) -> list[Entries]:
 _OWN = bytes(code & ~Code.INHERITED for code in range(256))
 
 
-def _stated(sources: Iterable[SourceRules]) -> tuple[tuple[tuple[Special, str], ...], set[Rule | Special]]:
-    """(the special rules of all sources, each once; what any source takes back, which is gone from them)."""
+def _stated(
+    plan: ListPlan, sources: Iterable[SourceRules]
+) -> tuple[tuple[tuple[Special, str], ...], set[Rule | Special]]:
+    """(the special rules of the list and of all sources, each once; what any source takes back, which is gone from
+    those of the sources)."""
     gone = {
         rule._replace(line=0) if isinstance(rule, Special) else rule for found in sources for rule in found.disabled
     }
@@ -210,7 +213,7 @@ def _stated(sources: Iterable[SourceRules]) -> tuple[tuple[tuple[Special, str], 
         for found in sources
         for rule in found.special
         if (plain := rule._replace(line=0)) not in gone
-    }
+    } | {rule._replace(line=0): (rule, source) for rule, source in plan.special}
     return tuple(stated[rule] for rule in sorted(stated, key=repr)), gone
 
 

@@ -22,7 +22,7 @@ from sinkhole.feeds.fetch import shown
 from sinkhole.feeds.origin import Origin
 from sinkhole.names import BadName, parse_name
 from sinkhole.policy.policy import INTERNAL, OPERATOR_ALLOW, OPERATOR_BLOCK
-from sinkhole.rules import Kind, Rank, Rule, Scope
+from sinkhole.rules import Kind, On, Rank, Rule, Scope, Special
 
 
 class SourcePlan(NamedTuple):
@@ -37,6 +37,7 @@ class SourcePlan(NamedTuple):
     format: str = "auto"
     subdomains: bool = False
     min_rules: int = 0
+    max_rules: int | None = None
     max_skipped: float = 0.5
     max_change: float = 0.5
     title: str = ""
@@ -66,7 +67,8 @@ class ListPlan(NamedTuple):
     """One list: what is known of it, and what it is made of.
 
     ``updated`` is a date or empty. ``allows``: its names are allowed on all lists. ``nearest``: the most
-    specific of its own rules decides, instead of the strongest.
+    specific of its own rules decides, instead of the strongest. ``special`` are its own rules about the addresses in
+    answers, each with who states it.
     """
 
     id: str
@@ -80,6 +82,7 @@ class ListPlan(NamedTuple):
     sources: tuple[SourcePlan, ...] = ()
     own: tuple[Own, ...] = ()
     hosts: tuple[str, ...] = ()
+    special: tuple[tuple[Special, str], ...] = ()
     max_change: float = 0.5
 
     @property
@@ -238,6 +241,7 @@ class _Planner:
         allows = spec.type == "allow"
         own = [
             *(rule for ref in spec.services for rule in self._service_rules(ref)),
+            *(self._resolver_rules() if spec.resolvers else ()),
             *self._names(spec, "block", allows),
             *self._names(spec, "allow", not allows),
         ]
@@ -255,6 +259,7 @@ class _Planner:
             sources=tuple(map(self.source, spec.sources)),
             own=tuple(own),
             hosts=tuple(host for ref in spec.services for host in self._hosts(ref)),
+            special=tuple(self._resolver_addresses()) if spec.resolvers else (),
             max_change=spec.max_change,
         )
 
@@ -272,6 +277,19 @@ class _Planner:
                 place = self._place("service", ref.service, "tiers", tier, index)
                 yield Own(rule, f"service {ref.service}, tier {tier}", *place, f"{entry.scope.label} {entry.name}")
 
+    def _resolver_rules(self) -> Iterator[Own]:
+        for id, resolver in self.catalogue.resolvers.items():
+            for index, target in enumerate(resolver.names):
+                rule = Rule(target.name, Kind(target.scope, rank=Rank.OWN))
+                place = self._place("resolver", id, "names", index)
+                yield Own(rule, f"encrypted DNS, {id}", *place, f"names: {target}")
+
+    def _resolver_addresses(self) -> Iterator[tuple[Special, str]]:
+        for id, resolver in self.catalogue.resolvers.items():
+            for index, network in enumerate(resolver.addresses):
+                file, line = self._place("resolver", id, "addresses", index)
+                yield Special(line, On.ADDRESS, str(network), Kind(Scope.EXACT)), f"encrypted DNS, {id} ({file})"
+
     def _hosts(self, ref: ServiceRef) -> Iterator[str]:
         tiers = self.catalogue.services[ref.service].tiers
         return (host for tier in ref.tiers for entry in tiers.get(tier, ()) for host in entry.hosts)
@@ -280,13 +298,14 @@ class _Planner:
         if source.source is not None:
             known = self.catalogue.sources[source.source]
             return SourcePlan(
-                known.id, known.url, known.format, known.subdomains, known.min_rules, known.max_skipped,
-                known.max_change, known.title, known.license, known.homepage, known.mirrors, known.interval,
+                known.id, known.url, known.format, known.subdomains, known.min_rules, known.max_rules,
+                known.max_skipped, known.max_change, known.title, known.license, known.homepage, known.mirrors,
+                known.interval,
             )  # fmt: skip
         location = str(source.url or source.path)
         return SourcePlan(
             shown(source.url) if source.url else self._relative(location), location,
-            source.format, source.subdomains, source.min_rules, source.max_skipped, source.max_change,
+            source.format, source.subdomains, source.min_rules, None, source.max_skipped, source.max_change,
             source.title or "", source.license or "", interval=source.interval, local=source.local,
             within=self._within(source.path) if source.path else (),
         )  # fmt: skip

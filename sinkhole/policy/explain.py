@@ -123,7 +123,7 @@ def cite(bundle: Bundle, list_number: int, name: str, special: Sequence[Stated] 
     """Every line behind what a list says about a name, the deciding one first; ``special`` are the rules that apply."""
     entry = bundle.manifest["lists"][list_number]
     found = [
-        Citation(source, rule.line, _text_of_line(bundle, entry, source, rule.line), rule, rule.kind.allow)
+        Citation(source, rule.line, _text_of(rule, bundle, entry, source), rule, rule.kind.allow)
         for rule, number, source in special
         if number == list_number
     ]
@@ -137,10 +137,13 @@ def cite(bundle: Bundle, list_number: int, name: str, special: Sequence[Stated] 
     return sorted(found, key=_strength, reverse=True)
 
 
-def _text_of_line(bundle: Bundle, entry: dict[str, Any], source_id: str, line: int) -> str:
-    source = next(source for source in entry["sources"] if source["id"] == source_id)
+def _text_of(rule: Special, bundle: Bundle, entry: dict[str, Any], source_id: str) -> str:
+    """The line of a special rule; one that no source states, but the catalogue, speaks for itself."""
+    source = next((source for source in entry["sources"] if source["id"] == source_id), None)
+    if source is None:
+        return str(rule)
     with (bundle.path / "sources" / source["sha256"]).open("rb") as file:
-        return _shown(next(islice(file, line - 1, line), b""))
+        return _shown(next(islice(file, rule.line - 1, rule.line), b""))
 
 
 def _shown(line: bytes) -> str:

@@ -15,6 +15,7 @@ from sinkhole.catalogue.model import (
     Known,
     ListSource,
     ListSpec,
+    Report,
     Service,
     ServiceRef,
     Source,
@@ -125,12 +126,33 @@ def test_entries_cover_their_hosts() -> None:
     assert reason(Entry, entry) == ": hosts: chatty.example is not covered by chatty.example (subdomains)"
 
 
+def test_a_source_expects_a_range_of_sizes() -> None:
+    assert reason(Source, {**SOURCE, "min-rules": 10, "max-rules": 9}) == ": max-rules (9) is less than min-rules (10)"
+    assert validate(Source, Document("f", {**SOURCE, "min-rules": 9, "max-rules": 9}, {})).max_rules == 9
+
+
+def test_evidence_may_be_the_id_of_a_report() -> None:
+    report = Report(id="labs", **EVIDENCE)
+    entry = {"name": "chatty.example", "evidence": ["labs"]}
+    assert validate(Entry, Document("f", entry, {}), Known(Path(), reports={"labs": report})).evidence == (report,)
+    assert reason(Entry, {**entry, "evidence": ["lab"]}, Known(Path(), reports={"labs": report})) == (
+        "evidence[0]: unknown report 'lab'; did you mean \"labs\"?"
+    )
+
+
 def test_names_need_evidence() -> None:
     assert reason(Entry, {"name": "chatty.example", "evidence": []}).startswith("evidence: ")
 
 
 def test_services_have_known_tiers_only() -> None:
-    service = {"id": "x", "title": "X", "operator": "X", "country": "GB", "kind": "x", "homepage": "https://x.example"}
+    service = {
+        "id": "x",
+        "title": "X",
+        "operator": "X",
+        "country": "GB",
+        "kind": "agent",
+        "homepage": "https://x.example",
+    }
     found = reason(Service, {**service, "tiers": {"cor": []}})
     assert found == "tiers.cor: unknown value 'cor'; did you mean \"core\"?"
 

@@ -49,9 +49,9 @@ def test_export_of_a_list_of_the_configuration(office: Site) -> None:
     ("arguments", "why"),
     [
         (["export", "deepseek", "--format", "x"], "no format 'x'; there are: domains, hosts, "),
-        (["export", "deepsek", "--format", "hosts"], "no list 'deepsek'; there are: deepseek"),
+        (["export", "deepsek", "--format", "hosts"], "no list 'deepsek'; there are: ads, bypass, deepseek, "),
         (["export", "remote", "--format", "hosts", "-c", "sinkhole.yaml"], "no copy yet; run `sinkhole build` first"),
-        (["lists", "show", "deepsek"], "no list 'deepsek'; there are: deepseek"),
+        (["lists", "show", "deepsek"], "no list 'deepsek'; there are: ads, bypass, deepseek, "),
         (["lists", "diff", "current", "gone"], "no bundle 'gone' in "),
     ],
 )
@@ -67,12 +67,15 @@ def test_lists_list(office: Site) -> None:
     found = office.run("lists", "list", "-c", "sinkhole.yaml", "--json").data
     told = office.run("lists", "list", "-c", "sinkhole.yaml").out.splitlines()
 
-    assert found == [
-        {"id": "ads", "type": "block", "sources": 1, "services": "", "title": "Own ads"},
-        {"id": "deepseek", "type": "block", "sources": 0, "services": "deepseek", "title": "DeepSeek"},
-        {"id": "remote", "type": "block", "sources": 1, "services": "", "title": ""},
-    ]
-    assert [line.split()[0] for line in told] == ["id", "ads", "deepseek", "remote"]
+    by_id = {entry["id"]: entry for entry in found}
+    services = by_id["generative-ai"]["services"].split(", ")
+    assert by_id["ads"] == {"id": "ads", "type": "block", "sources": 1, "services": "", "title": "Own ads"}
+    assert by_id["remote"] == {"id": "remote", "type": "block", "sources": 1, "services": "", "title": ""}
+    assert by_id["deepseek"]["services"] == "deepseek"
+    assert [line.split()[0] for line in told] == ["id", *sorted(by_id)]
+    assert f"{len(services)} services  Generative AI" in next(
+        line for line in told if line.startswith("generative-ai ")
+    )
 
 
 def test_lists_show(office: Site) -> None:

@@ -14,7 +14,7 @@ def test_check_of_a_good_configuration(site: Site) -> None:
     site.configure({"groups": {"lab": {"clients": ["10.0.0.0/8"]}}})
 
     assert site.run("check", "-c", "sinkhole.yaml").out.startswith(
-        "sinkhole.yaml is valid: lists 1, sources 0, directives 1"
+        "sinkhole.yaml is valid: lists 5, sources 0, directives 1, groups 1"
     )
     assert site.run("check").out.startswith("the default configuration is valid: ")
     assert not site.state.exists()

@@ -11,7 +11,8 @@ import pytest
 
 from sinkhole import bundle
 from sinkhole.compiler import build, plan
-from sinkhole.compiler.change import FEW
+from sinkhole.compiler.change import FEW, source_refusals
+from sinkhole.compiler.source import SourceReport
 from sinkhole.feeds import fetch
 from sinkhole.feeds.store import Store
 from tests.bundles import CATALOGUE, configured
@@ -125,6 +126,18 @@ def test_the_shares_can_be_set(tmp_path: Path) -> None:
     site.build(one=names(1000), two="x.test\n")
     assert site.build(one=names(1100) + "not a name\n" * 5000).refused == ()
     assert site.build(one=names(1300)).refused != ()
+
+
+def test_a_text_with_more_rules_than_a_source_ever_has_is_refused() -> None:
+    """A page that lists the whole of the DNS has nothing to be compared with when it is the first."""
+    source = plan.SourcePlan("one", "https://one.test/", max_rules=MANY)
+
+    def refusals(rules: int) -> list[str]:
+        report = SourceReport(source, "", "domains", rules, rules, rules, rules, {}, (), ())
+        return list(source_refusals(report, None))
+
+    assert refusals(MANY) == []
+    assert refusals(MANY + 1) == [f"one: {MANY + 1} rules, more than its max-rules {MANY}"]
 
 
 def test_a_new_source_that_is_refused_is_left_out(tmp_path: Path) -> None:
