@@ -188,7 +188,10 @@ def measure(seconds: float, rate: float, realtime: bool) -> dict[str, Any]:
         stack.callback(process.terminate)
         if realtime:
             os.sched_setscheduler(upstream.pid, os.SCHED_RR, os.sched_param(1))
-        wait_blocked(port, names[-1], 60)
+        try:
+            wait_blocked(port, names[-1], 60)
+        except TimeoutError as error:
+            sys.exit(f"{error}\n{(directory / 'log').read_text()[-2000:]}")
         draw = random.Random(1)
         asked = [
             load.Asked(query(name)[2:], frozenset({ending}))
