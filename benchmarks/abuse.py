@@ -152,8 +152,10 @@ def _spawn(target: Callable[..., None], *arguments: Any) -> Any:
 
 
 @contextmanager
-def _running(attack: Callable[..., None] | None, *arguments: Any) -> Iterator[None]:
+def _running(realtime: bool, attack: Callable[..., None] | None, *arguments: Any) -> Iterator[None]:
     process = attack and _spawn(attack, *arguments)
+    if process and realtime:  # or what it sends comes in heaps
+        os.sched_setscheduler(process.pid, os.SCHED_RR, os.sched_param(1))
     try:
         yield
     finally:
@@ -186,7 +188,10 @@ def measure(seconds: float, rate: float, realtime: bool) -> dict[str, Any]:
         stack.callback(process.terminate)
         if realtime:
             os.sched_setscheduler(upstream.pid, os.SCHED_RR, os.sched_param(1))
-        wait_blocked(port, names[-1], 60)
+        try:
+            wait_blocked(port, names[-1], 60)
+        except TimeoutError as error:
+            sys.exit(f"{error}\n{(directory / 'log').read_text()[-2000:]}")
         draw = random.Random(1)
         asked = [
             load.Asked(query(name)[2:], frozenset({ending}))
@@ -201,7 +206,7 @@ def measure(seconds: float, rate: float, realtime: bool) -> dict[str, Any]:
         results = []
         for trouble in TROUBLES:
             how.value = trouble.upstream
-            with _running(trouble.attack, port, *trouble.arguments):
+            with _running(realtime, trouble.attack, port, *trouble.arguments):
                 time.sleep(2 if trouble.attack else 0)
                 if realtime:
                     os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))

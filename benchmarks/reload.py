@@ -115,7 +115,10 @@ def measure(names: int, reloads: int, by: str, rate: float | None, realtime: boo
             os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))
         stack.callback(process.wait, 20)
         stack.callback(process.terminate)
-        wait_blocked(port, found[-1], 60)
+        try:
+            wait_blocked(port, found[-1], 60)
+        except TimeoutError as error:
+            sys.exit(f"{error}\n{(directory / 'log').read_text()[-2000:]}")
         queries = directory / "queries"
         queries.write_text("".join(f"{name} A\n" for name in random.Random(SEED).sample(found, min(names, 200_000))))
         most = full_load(Running(process, port, "", 0.0), queries, 5.0).rate

@@ -46,6 +46,9 @@ STATUS = b"status\n"
 DRAIN = 4.0
 #: How long queries that came before that may still be read.
 BACKLOG = 0.2
+#: After how many new objects, and how many times that, the interpreter looks for cycles: seldom among all objects,
+#: because every query waits for that, and hardly any object is in a cycle.
+COLLECT = 2000, 10, 50
 #: The longest time between two looks at the wall clock, in seconds; it may be set while we wait.
 _LOOK = 30.0
 
@@ -249,6 +252,7 @@ def main(arguments: Sequence[str]) -> None:
     logging.basicConfig(format="sinkhole: worker: %(message)s", level=logging.INFO)
     sys.unraisablehook = hush
     _raise_file_limit()
+    gc.set_threshold(*COLLECT)
     sys.setswitchinterval(0.0005)  # seconds that queries wait for the thread that reads a bundle
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupt from the terminal is the supervisor's to pass on
     control, *listening = arguments

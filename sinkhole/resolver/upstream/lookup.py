@@ -99,7 +99,7 @@ class Lookup:
         self.advance(self.width)
 
     def heard(self, attempt: _Attempt, response: Response) -> None:
-        self.attempts.remove(attempt)
+        self.drop(attempt)
         attempt.remote.heard(response, self.loop.time() - attempt.since)
         if response.rcode not in _UNWILLING:
             self.finish(response)
@@ -109,7 +109,7 @@ class Lookup:
 
     def failed(self, attempt: _Attempt) -> None:
         """Nobody is there: go on without this server."""
-        self.attempts.remove(attempt)
+        self.drop(attempt)
         attempt.remote.doubt()
         self.why = NETWORK_ERROR
         self.replace(attempt)
@@ -126,14 +126,20 @@ class Lookup:
         self.stop()
         self.forwarder.finish(self, response)
 
+    def drop(self, attempt: _Attempt) -> None:
+        """Forget an attempt. It and its exchange let go of each other, or only a search for cycles would free them."""
+        self.attempts.remove(attempt)
+        del attempt.exchange
+
     def stop(self) -> None:
         if self.timer:
             self.timer.cancel()
+            self.timer = None
         now = self.loop.time()
-        for attempt in self.attempts:
+        for attempt in tuple(self.attempts):
             attempt.remote.outrun(now - attempt.since)
             attempt.exchange.cancel()
-        self.attempts.clear()
+            self.drop(attempt)
 
 
 class _Attempt:

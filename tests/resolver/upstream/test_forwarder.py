@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import socket
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 
@@ -315,3 +317,27 @@ def test_refusals_are_relayed_when_there_is_nothing_better() -> None:
     with DnsServer(lambda asked: [reply(asked.packet, rcode=REFUSED)]) as server, closed() as gone:
         (response,) = ask([udp(server), gone], query())
     assert response.rcode == REFUSED
+
+
+@pytest.mark.parametrize("answered", [True, False])
+def test_lookups_leave_nothing_that_only_a_search_for_cycles_would_free(answered: bool) -> None:
+    """That search stops every query, and under a flood of names without an answer there would be much to find."""
+    queries = [query(f"n{number}.example.com") for number in range(100)]
+    gc.collect()
+    gc.disable()
+    gc.set_debug(gc.DEBUG_SAVEALL)
+    try:
+        if answered:
+            with DnsServer(lambda asked: [right(asked)]) as server:
+                ask([udp(server)], *queries)
+        else:
+            with nobody() as mute:
+                ask([mute], *queries, timeout=0.2)
+        gc.collect()
+        kinds = Counter(type(found).__name__ for found in gc.garbage)
+    finally:
+        gc.set_debug(0)
+        gc.garbage.clear()
+        gc.enable()
+    assert kinds["Lookup"] == kinds["_Attempt"] == 0
+    assert kinds["Exchange"] < 10
