@@ -12,7 +12,7 @@ Four forms, each with one use:
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 
 import idna
@@ -112,6 +112,11 @@ def key(name: bytes) -> bytes:
 def unkey(key: bytes) -> bytes:
     """The inverse of :func:`key`."""
     return b".".join(key[:-1].split(b".")[::-1])
+
+
+def unkeyed(keys: Iterable[bytes]) -> bytes:
+    """The names of many keys, separated by line breaks: :func:`unkey` without a call for each."""
+    return b"\n".join([b".".join(key.split(b".")[-2::-1]) for key in keys])
 
 
 def wire_key(wire: bytes) -> bytes:

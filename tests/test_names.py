@@ -125,3 +125,9 @@ def test_the_whole_public_suffix_list_is_understood() -> None:
     assert len(suffixes) > 9000
     for name in [*suffixes, *(b"x." + parent for parent in wild), *exceptions, *(b"x." + name for name in exceptions)]:
         assert judge.is_public(name.decode()) == bool(names.public_suffixes([name])), name
+
+
+def test_many_keys_give_the_names_that_each_gives() -> None:
+    found = [b"example.com", b"a.b.example.com", b"-x.y_.test"]
+    assert names.unkeyed(map(names.key, found)).split(b"\n") == found
+    assert names.unkeyed([]) == b""

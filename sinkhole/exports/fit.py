@@ -19,7 +19,7 @@ from sinkhole.compiler.blocklist import REDUNDANT, Code, Resolved
 from sinkhole.exports.holding import gather, without
 from sinkhole.exports.loss import Loss
 from sinkhole.exports.special import QUERY, Ready, between_keys, weigh
-from sinkhole.exports.statements import Names, Statements, by_key, spliced, stated
+from sinkhole.exports.statements import Names, Statements, by_key, spliced
 from sinkhole.formats import networks
 from sinkhole.formats.format import Format
 from sinkhole.rules import Kind, Rank, Scope, Special
@@ -69,7 +69,7 @@ def fit_ready(ready: Ready, hosts: Collection[bytes], format: Format, special: I
         resolved, more, weighed = weigh(ready, special, format, loss)
         lines += more
     if weighed is not None:
-        statements = stated(weighed)
+        statements = weighed
     elif not format.lines:
         statements = Statements(Names([]))
         loss.unfit = sum(resolved.codes.count(code) for code in range(256) if code & _TREE and code not in REDUNDANT)
@@ -95,7 +95,7 @@ def _fit(resolved: Resolved, names: Names, hosts: Collection[bytes], format: For
     if known := sorted(host for host in set(hosts) if _blocked(resolved, host) and _code(resolved, host) is None):
         places = [bisect_left(resolved.keys, host) for host in known]
         names = names.including(known, places)
-        resolved = Resolved(names.keys, spliced(resolved.codes, places, bytes([_HOST]) * len(known)))
+        resolved = Resolved(list(names.keys), spliced(bytearray(resolved.codes), places, bytes([_HOST]) * len(known)))
     trees = any(kind.scope & Scope.SUBDOMAINS for kind in kinds)
     return _state(resolved, names, partial(_blocks_only, kinds=kinds), loss, alone=not trees)
 
@@ -105,7 +105,7 @@ def _state(
 ) -> Statements:
     """The statements of ``way``. ``between``: it also states names that no rule names. ``alone``: what it says about a
     name follows from the code of that name."""
-    keys, codes = resolved
+    keys, codes = resolved.keys, resolved.codes
     made = Statements(names)
 
     def form(keys: Sequence[bytes], codes: bytes) -> tuple[bytes, Loss]:
@@ -119,7 +119,7 @@ def _state(
     for code, (number, _) in single.items():
         table[code] = number[0]
     below = any(kind.scope & Scope.SUBDOMAINS and not kind.allow for kind in made.said[table[Code.BELOW]])
-    made.shapes = codes.translate(table)
+    made.shapes = bytearray(codes.translate(table))
     forms: dict[tuple[bytes, bytes], tuple[bytes, Loss]] = {}
     met: Counter[tuple[bytes, bytes]] = Counter()
     apart: list[range] = []
@@ -164,7 +164,7 @@ _HOLED = re.compile(rb"[\x02\x03]\x07*+[\x04-\x06\x09]")
 _HOLED_OR_BELOW = re.compile(_HOLED.pattern + rb"|\x02\x07")
 
 
-def _holed_trees(keys: Sequence[bytes], codes: bytearray, *, lost: bool) -> Iterator[tuple[int, int]]:
+def _holed_trees(keys: Sequence[bytes], codes: bytes | bytearray, *, lost: bool) -> Iterator[tuple[int, int]]:
     """Where trees with holes begin and end. ``lost``: with those too of which the format cannot say what is below."""
     search = (_HOLED_OR_BELOW if lost else _HOLED).search
     end = 0
@@ -180,8 +180,8 @@ def _holed_trees(keys: Sequence[bytes], codes: bytearray, *, lost: bool) -> Iter
 
 def _parents(tree: Sequence[bytes], between: bool) -> bytes | None:
     """For each key of a tree, the number of the nearest one above it; None if ``between`` and a name stands between."""
-    if len(tree) == 2 and not between:
-        return b"\0\0"
+    if len(tree) == 2:  # as most are
+        return None if between and tree[1].find(b".", len(tree[0])) != len(tree[1]) - 1 else b"\0\0"
     parents = bytearray(1)
     above = [0]
     for at in range(1, len(tree)):
@@ -217,8 +217,10 @@ def _nested(resolved: Resolved, loss: Loss) -> Iterator[tuple[bytes, Kind]]:
             for name in between_keys(above[-1], key):
                 if name not in between:
                     between.add(name)
-                    yield from ((name, kind) for kind in inherited)
-            yield from ((key, kind) for kind in _BOTH[code & _TREE])
+                    for kind in inherited:
+                        yield name, kind
+            for kind in _BOTH[code & _TREE]:
+                yield key, kind
         else:
             yield from ((key, kind) for kind in _BOTH[code & _TREE] if not kind.allow)
         if above or code & Code.BELOW:

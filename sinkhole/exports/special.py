@@ -21,7 +21,7 @@ from typing import NamedTuple
 from sinkhole.compiler.blocklist import Resolved
 from sinkhole.exports.holding import Entries, Entry, gather, without
 from sinkhole.exports.loss import Loss
-from sinkhole.exports.statements import Names
+from sinkhole.exports.statements import Names, Statements, stated
 from sinkhole.formats.format import Format
 from sinkhole.formats.patterns import below, compiled, may_end, suffix, union
 from sinkhole.names import key, unkey
@@ -42,7 +42,7 @@ class Weighed(NamedTuple):
 
     resolved: Resolved
     lines: list[str]
-    statements: list[tuple[bytes, Kind]] | None
+    statements: Statements | None
 
 
 @dataclass(frozen=True)
@@ -71,38 +71,38 @@ def weigh(ready: Ready, special: Iterable[Special], format: Format, loss: Loss) 
     resolved = ready.resolved
     rules = sorted({rule._replace(line=0) for rule in special}, key=repr)
     takers = [rule for rule in rules if rule.kind.allow and rule.answer]
-    stated = {rule: format.special(rule) is not None for rule in takers}
+    states = {rule: format.special(rule) is not None for rule in takers}
     extra: dict[bytes, int] = {}
     holes = []
     for rule in rules:
-        if rule in stated:
-            loss.special += not stated[rule]
+        if rule in states:
+            loss.special += not states[rule]
         elif rule.kind.allow:
-            stated[rule] = format.special(rule) is not None
-            if not stated[rule]:
+            states[rule] = format.special(rule) is not None
+            if not states[rule]:
                 loss.special += 1
                 if rule.on is On.NAME:
                     _merge(extra, rule)
                 else:
                     holes.append(rule)
-        elif any(_takes(taker, rule) for taker in takers if not stated[taker]):
+        elif any(_takes(taker, rule) for taker in takers if not states[taker]):
             loss.special += 1
         elif format.special(rule) is not None:
-            stated[rule] = True
+            states[rule] = True
         elif rule.conditional or rule.answer not in _SIMPLE or any(_takes(taker, rule) for taker in takers):
             loss.special += 1
         elif rule.on is On.NAME and format.lines:
             _merge(extra, rule)
         elif format.special(plain := rule._replace(answer="")) is not None:
-            stated[plain] = True
+            states[plain] = True
         else:
             loss.special += 1
     if format.nested:
-        extra |= {key(rule.what.encode()): 0 for rule in stated if rule.on is On.NAME} | extra
+        extra |= {key(rule.what.encode()): 0 for rule in states if rule.on is On.NAME} | extra
     changed: Entries | None = None
     if extra:
         changed = gather(_entries(sorted({*resolved.keys, *extra}), ready.masks, extra))
-    kept = [rule for rule, known in stated.items() if known]
+    kept = [rule for rule, known in states.items() if known]
     lost = _contested([rule for rule in kept if not rule.kind.allow], changed, ready, holes, format)
     loss.special += len(lost)
     kept = [rule for rule in kept if rule not in lost]
@@ -119,7 +119,7 @@ def weigh(ready: Ready, special: Iterable[Special], format: Format, loss: Loss) 
         if format.nested:
             statements, kept = _nested(entries, kept, loss)
         else:
-            statements = list(_ranked(entries, frozenset(format.lines), kept, loss))
+            statements = stated(_ranked(entries, frozenset(format.lines), kept, loss))
     lines = []
     for rule in sorted(set(kept), key=repr):
         if text := format.special(rule):
@@ -360,7 +360,7 @@ def _kind(scope: Scope, level: int) -> Kind:
     return Kind(scope, not level % 2, Rank((level - 1) // 2))
 
 
-def _nested(entries: Entries, special: list[Special], loss: Loss) -> tuple[list[tuple[bytes, Kind]], list[Special]]:
+def _nested(entries: Entries, special: list[Special], loss: Loss) -> tuple[Statements, list[Special]]:
     """The statements of a policy zone, and the special rules of which each has one owner: names with an answer stand in
     the order of the names, so that the most specific owner is the deciding rule."""
     owners = _owners_of_triggers([rule for rule in special if rule.on is not On.NAME])
@@ -373,14 +373,16 @@ def _nested(entries: Entries, special: list[Special], loss: Loss) -> tuple[list[
     for rule in special:
         if rule.on is On.NAME:
             by_key.setdefault(key(rule.what.encode()), []).append(rule)
-    statements = []
-    for found, *sides in _owners(_acted(entries, by_key)):
-        for scope, action in zip((Scope.EXACT, Scope.SUBDOMAINS), sides, strict=True):
-            if isinstance(action, Special):
-                owners.append(Special(0, On.NAME, unkey(found).decode(), Kind(scope), answer=action.answer))
-            elif action is not None:
-                statements.append((found, Kind(scope, allow=not action)))
-    return statements, owners
+
+    def pairs() -> Iterator[tuple[bytes, Kind]]:
+        for found, *sides in _owners(_acted(entries, by_key)):
+            for scope, action in zip((Scope.EXACT, Scope.SUBDOMAINS), sides, strict=True):
+                if isinstance(action, Special):
+                    owners.append(Special(0, On.NAME, unkey(found).decode(), Kind(scope), answer=action.answer))
+                elif action is not None:
+                    yield found, Kind(scope, allow=not action)
+
+    return stated(pairs()), owners
 
 
 def _acted(

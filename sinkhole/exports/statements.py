@@ -9,10 +9,12 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 from sinkhole.formats.format import Format
-from sinkhole.names import MAX_TEXT, unkey
+from sinkhole.names import MAX_TEXT, unkey, unkeyed
 from sinkhole.rules import Kind
 
 #: How many names are worked on at once.
@@ -22,7 +24,7 @@ BLOCK = 4096
 class Names:
     """The names of ``keys``, which are sorted."""
 
-    def __init__(self, keys: list[bytes], blocks: list[bytes] | None = None) -> None:
+    def __init__(self, keys: Sequence[bytes], blocks: list[bytes] | None = None) -> None:
         self.keys = keys
         self._blocks = blocks
 
@@ -30,22 +32,22 @@ class Names:
     def blocks(self) -> list[bytes]:
         """The names of about :data:`BLOCK` keys each, separated by line breaks."""
         if self._blocks is None:
-            self._blocks = [_names(self.keys[at : at + BLOCK]) for at in range(0, len(self.keys), BLOCK)]
+            self._blocks = [unkeyed(self.keys[at : at + BLOCK]) for at in range(0, len(self.keys), BLOCK)]
         return self._blocks
 
-    def including(self, keys: list[bytes], places: list[int]) -> Names:
+    def including(self, keys: Sequence[bytes], places: Sequence[int]) -> Names:
         """These names and those of ``keys``, each in front of what stands at its place."""
         blocks = []
         at = done = 0
         for block in self.blocks:
             names = block.split(b"\n")
             end = bisect_left(places, at + len(names), done)
-            more = _names(keys[done:end]).split(b"\n")
+            more = unkeyed(keys[done:end]).split(b"\n")
             blocks.append(b"\n".join(spliced(names, [place - at for place in places[done:end]], more)))
             at, done = at + len(names), end
         if done < len(keys):
-            blocks.append(_names(keys[done:]))
-        return Names(spliced(self.keys, places, keys), blocks)
+            blocks.append(unkeyed(keys[done:]))
+        return Names(spliced(list(self.keys), places, keys), blocks)
 
     def unheld(self, format: Format) -> list[bytes]:
         """The keys of the names that ``format`` cannot hold."""
@@ -55,10 +57,6 @@ class Names:
         ):
             return [key for key in self.keys if not format.holds(unkey(key))]
         return []
-
-
-def _names(keys: Iterable[bytes]) -> bytes:
-    return b"\n".join([b".".join(key.split(b".")[-2::-1]) for key in keys])
 
 
 @dataclass
@@ -91,10 +89,12 @@ class Statements:
 
 
 def stated(pairs: Iterable[tuple[bytes, Kind]]) -> Statements:
-    """Statements from (key, kind), in any order."""
-    kinds = by_key(pairs)
-    made = Statements(Names(sorted(kinds)))
-    made.shapes = bytearray(made.number(kinds[key]) for key in made.names.keys)
+    """Statements from (key, kind) in order of keys."""
+    keys: list[bytes] = []
+    made = Statements(Names(keys))
+    for key, group in groupby(pairs, itemgetter(0)):
+        keys.append(key)
+        made.shapes.append(made.number(kind for _, kind in group))
     return made
 
 
