@@ -13,10 +13,11 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import partial
+from itertools import pairwise
 from typing import NamedTuple
 
 from sinkhole.compiler.blocklist import REDUNDANT, Code, Resolved
-from sinkhole.exports.holding import gather, without
+from sinkhole.exports.holding import gather, unsaid, without
 from sinkhole.exports.loss import Loss
 from sinkhole.exports.special import QUERY, Ready, between_keys, weigh
 from sinkhole.exports.statements import Names, Statements, by_key, spliced
@@ -82,9 +83,7 @@ def fit_ready(ready: Ready, hosts: Collection[bytes], format: Format, special: I
 def _fit(resolved: Resolved, names: Names, hosts: Collection[bytes], format: Format, loss: Loss) -> Statements:
     kinds = frozenset(format.lines)
     if unheld := names.unheld(format):
-        pairs = zip(resolved.keys, resolved.codes, strict=True)
-        entries = gather((key, code & 1, code >> 1 & 1, code >> 2 & 1) for key, code in pairs)
-        resolved = without(entries, unheld, format, loss).decided
+        resolved = _without(resolved, unheld, format, loss)
         names = Names(resolved.keys)
     if format.nested:
         return _state(resolved, names, _nested, loss, between=True)
@@ -98,6 +97,23 @@ def _fit(resolved: Resolved, names: Names, hosts: Collection[bytes], format: For
         resolved = Resolved(list(names.keys), spliced(bytearray(resolved.codes), places, bytes([_HOST]) * len(known)))
     trees = any(kind.scope & Scope.SUBDOMAINS for kind in kinds)
     return _state(resolved, names, partial(_blocks_only, kinds=kinds), loss, alone=not trees)
+
+
+def _without(resolved: Resolved, unheld: Collection[bytes], format: Format, loss: Loss) -> Resolved:
+    """A list without names that ``format`` cannot hold. Where nothing depends on them, they are just taken out."""
+    keys, codes = resolved.keys, resolved.codes
+    gone = frozenset(unheld)
+    places = [bisect_left(keys, key) for key in sorted(gone)]
+    deciding = [at for at in places if codes[at] not in REDUNDANT]
+    for at in deciding:
+        below = keys[at + 1 : bisect_left(keys, keys[at] + b"\xff", at)] if codes[at] & Code.BELOW else ()
+        if codes[at] & Code.INHERITED or not gone.issuperset(below):
+            pairs = zip(keys, codes, strict=True)
+            entries = gather((key, code & 1, code >> 1 & 1, code >> 2 & 1) for key, code in pairs)
+            return without(entries, unheld, format, loss).decided
+    loss.add(unsaid(len(deciding), format))
+    left = [slice(at + 1, to) for at, to in pairwise((-1, *places, len(keys)))]
+    return Resolved([key for part in left for key in keys[part]], bytearray(b"".join([codes[part] for part in left])))
 
 
 def _state(

@@ -73,7 +73,7 @@ def without(entries: Entries, unheld: Iterable[bytes], format: Format, loss: Los
             if up := next((upper for upper in uppers if format.holds(unkey(upper))), None):
                 own = next((known[each].below for each in uppers if len(each) < len(up) and each in known), 0)
                 left[up] = left.get(up, Entry(up, own, own, own))._replace(below=inherited + 1)
-    loss.add(Loss(unfit=lost) if format.unfit else Loss(too_long=lost))
+    loss.add(unsaid(lost, format))
     above = [(b"", 0)]
     held = []
     for key in sorted(left):
@@ -82,6 +82,11 @@ def without(entries: Entries, unheld: Iterable[bytes], format: Format, loss: Los
         held.append(left[key]._replace(inherited=above[-1][1]))
         above.append((key, left[key].below))
     return gather(held)
+
+
+def unsaid(lost: int, format: Format) -> Loss:
+    """The loss of ``lost`` rules whose names ``format`` cannot hold."""
+    return Loss(unfit=lost) if format.unfit else Loss(too_long=lost)
 
 
 def _above(key: bytes) -> Iterator[bytes]:

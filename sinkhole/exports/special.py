@@ -21,7 +21,7 @@ from typing import NamedTuple
 from sinkhole.compiler.blocklist import Resolved
 from sinkhole.exports.holding import Entries, Entry, gather, without
 from sinkhole.exports.loss import Loss
-from sinkhole.exports.statements import Names, Statements, stated
+from sinkhole.exports.statements import Names, Statements, spliced, stated
 from sinkhole.formats.format import Format
 from sinkhole.formats.patterns import below, compiled, may_end, suffix, union
 from sinkhole.names import key, unkey
@@ -101,7 +101,7 @@ def weigh(ready: Ready, special: Iterable[Special], format: Format, loss: Loss) 
         extra |= {key(rule.what.encode()): 0 for rule in states if rule.on is On.NAME} | extra
     changed: Entries | None = None
     if extra:
-        changed = gather(_entries(sorted({*resolved.keys, *extra}), ready.masks, extra))
+        changed = gather(_entries(_including(resolved.keys, extra), ready.masks, extra))
     kept = [rule for rule, known in states.items() if known]
     lost = _contested([rule for rule in kept if not rule.kind.allow], changed, ready, holes, format)
     loss.special += len(lost)
@@ -142,6 +142,14 @@ def _level(bits: int) -> int:
 def _merge(masks: dict[bytes, int], rule: Special) -> None:
     found = key(rule.what.encode())
     masks[found] = masks.get(found, 0) | rule.kind.mask
+
+
+def _including(keys: Sequence[bytes], more: Iterable[bytes]) -> list[bytes]:
+    """The sorted ``keys`` and those of ``more`` that are not among them; a set of a million would be large."""
+    places = [(bisect_left(keys, key), key) for key in sorted(more)]
+    new = [(place, key) for place, key in places if keys[place : place + 1] != [key]]
+    merged: list[bytes] = spliced(list(keys), [place for place, _ in new], [key for _, key in new])
+    return merged
 
 
 def _entries(keys: Iterable[bytes], masks: Masks, extra: Masks) -> Iterator[Entry]:

@@ -164,6 +164,25 @@ def test_an_exception_that_a_format_cannot_hold_takes_all_beside_it_along(name: 
     assert all(meaning(read, "x.b.z.test") for meaning in MEANING[name])
 
 
+@pytest.mark.parametrize(
+    ("name", "odd", "counted"), [("rpz", f"{LONG}.z.test", "too_long"), ("csv", "-a.z.test", "unfit")]
+)
+@pytest.mark.parametrize("scope", [Scope.EXACT, Scope.SUBDOMAINS, Scope.TREE])
+def test_a_block_that_a_format_cannot_hold_is_left_out_and_nothing_else(
+    name: str, odd: str, counted: str, scope: Scope
+) -> None:
+    tree = Kind(Scope.TREE)
+    stated = [Rule(odd, Kind(scope)), Rule(f"x.{odd}", tree), Rule(f"-x.{odd}", tree), Rule("b.z.test", tree)]
+    fitted, text = exported(stated, [], FORMATS[name])
+    read = list(FORMATS[name].read(text).rules())
+    for meaning in MEANING[name]:
+        assert meaning(read, "y.b.z.test")
+        assert not meaning(read, odd)
+        assert meaning(read, f"x.{odd}") is (name == "csv")
+    below = bool(scope & Scope.SUBDOMAINS)  # and then the others say nothing new
+    assert getattr(fitted.loss, counted) == {"rpz": 1 if below else 3, "csv": 1 if below else 2}[name]
+
+
 def test_a_header_value_cannot_begin_a_line_of_its_own() -> None:
     fitted = fit(resolve({}), (), FORMATS["hosts"])
     text = b"".join(render(fitted, FORMATS["hosts"], Header(title="a\n0.0.0.0 evil.test\r", description="b\tc")))
