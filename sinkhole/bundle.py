@@ -4,8 +4,10 @@
 
     <name>/
       manifest.json     what it was made of, and the sha256 of every other file; <name> is the sha256 of this one, cut
-      index.marisa      MARISA trie of keys (sinkhole.names), memory-mapped and shared by all processes
-      attributes.bin    for each key id, the number of its attribute record: little-endian uint32
+      index.keys        all keys (sinkhole.names), sorted, a line feed before and after each: memory-mapped and shared
+      index.first       the first key of each block of BLOCK keys, a line each
+      index.blocks      where each block begins in index.keys, and where the last one ends: little-endian uint32
+      attributes.bin    for each key, the number of its attribute record: little-endian uint32, mapped too
       attributes.json   the attribute records: [[list number, code], ...], code as in sinkhole.compiler.blocklist.Code
       special.json      the rules that a name alone cannot say (sinkhole.policy.special)
       policy.json       groups, directives, entries and protected names (sinkhole.policy)
@@ -25,17 +27,22 @@ import shutil
 import sys
 import tempfile
 from array import array
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import accumulate, chain, pairwise
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import marisa_trie
-
 from sinkhole.errors import BundleError
 
-VERSION = 1
+VERSION = 2
+#: How many keys a block has: one is looked up in the first keys of all blocks, and then within a block.
+BLOCK = 16
+#: How many keys a process remembers of those that it found, or not, in a block before that of a name.
+_REMEMBERED = 4096
 #: Codes with this bit are masks of a list with special rules, shifted by :data:`MASK_SHIFT`: its rules are weighed
 #: against those when a query comes.
 MASKED, MASK_SHIFT = 8, 4
@@ -47,28 +54,73 @@ Attribute = tuple[tuple[int, int], ...]
 NOTHING: Attribute = ()
 
 
-@dataclass
+@dataclass(frozen=True)
+class Entries:
+    """Sorted keys, a line feed between two, and a code for each."""
+
+    text: bytes
+    codes: Sequence[int]
+
+    @property
+    def keys(self) -> list[bytes]:
+        return self.text.split(b"\n") if self.text else []
+
+    def __iter__(self) -> Iterator[tuple[bytes, int]]:
+        return zip(self.keys, self.codes, strict=True)
+
+
 class Index:
-    """The entries of all lists while a bundle is made: key -> number of an interned attribute."""
+    """The entries of all lists while a bundle is made: each key with the number of an interned attribute."""
 
-    numbers: dict[bytes, int] = field(default_factory=dict)
-    attributes: list[Attribute] = field(default_factory=list)
-    _known: dict[Attribute, int] = field(default_factory=dict)
+    def __init__(self) -> None:
+        self.attributes: list[Attribute] = []
+        self._known: dict[Attribute, int] = {}
 
-    def add(self, list_number: int, codes: Mapping[int, list[bytes]]) -> None:
-        """Add one list's entries: its keys by code."""
-        for code, keys in codes.items():
-            entry = (list_number, code)
-            both = [key for key in keys if key in self.numbers] if self.numbers else []
-            merged = {key: self._number((*self.attributes[self.numbers[key]], entry)) for key in both}
-            self.numbers.update(dict.fromkeys(keys, self._number((entry,))))
-            self.numbers.update(merged)
+    def merge(self, lists: Iterable[Entries]) -> dict[bytes, int]:
+        """Attribute numbers by key, of the entries that the lists have in one range of keys, in the order of lists."""
+        numbers: dict[bytes, int] = {}
+        for number, entries in enumerate(lists):
+            if entries.codes:
+                known = {code: self._number(((number, code),)) for code in sorted(set(entries.codes))}
+                own = dict(zip(entries.keys, map(known.__getitem__, entries.codes), strict=True))
+                for key in sorted(numbers.keys() & own.keys()):
+                    own[key] = self._number((*self.attributes[numbers[key]], *self.attributes[own[key]]))
+                numbers.update(own)
+        return numbers
 
     def _number(self, attribute: Attribute) -> int:
         if (number := self._known.get(attribute)) is None:
             number = self._known[attribute] = len(self.attributes)
             self.attributes.append(attribute)
         return number
+
+    def write(self, directory: Path, lists: Iterable[Sequence[Entries]]) -> int:
+        """Write what :class:`Bundle` looks names up in, and return how many keys there are. Each list has its entries
+        in the same ranges."""
+        numbers, blocks = array("I"), array("I")
+        size, left = 0, []
+        with (directory / "index.keys").open("wb") as keys, (directory / "index.first").open("wb") as firsts:
+            keys.write(b"\n")
+            for found in chain(map(self.merge, zip(*lists, strict=True)), [None]):
+                if found:
+                    order = sorted(found)
+                    numbers.extend(map(found.__getitem__, order))
+                    left += order
+                whole = len(left) if found is None else len(left) - len(left) % BLOCK
+                texts = [b"\n".join(left[at : at + BLOCK]) for at in range(0, whole, BLOCK)]
+                firsts.writelines(left[at] + b"\n" for at in range(0, whole, BLOCK))
+                places = list(accumulate((len(text) + 1 for text in texts), initial=size))
+                blocks.extend(places[:-1])
+                size = places[-1]
+                keys.writelines(text + b"\n" for text in texts)
+                del left[:whole]
+        blocks.append(size)
+        for name, found_numbers in (("index.blocks", blocks), ("attributes.bin", numbers)):
+            if sys.byteorder == "big":
+                found_numbers.byteswap()
+            (directory / name).write_bytes(found_numbers)
+        _write_json(directory / "attributes.json", self.attributes)
+        return len(numbers)
 
 
 class Text(NamedTuple):
@@ -80,7 +132,7 @@ class Text(NamedTuple):
 
 def write(
     parent: Path,
-    index: Index,
+    lists: Iterable[Sequence[Entries]],
     *,
     manifest: Mapping[str, Any],
     policy: Mapping[str, Any],
@@ -90,21 +142,13 @@ def write(
 ) -> Path:
     """Write a bundle below ``parent`` and return its directory; an equal bundle that is there already is kept.
 
+    ``lists`` are the entries of each list, all in the same ranges.
     All is written beside its final place, synced, and renamed at the end: a crash leaves no bundle or a whole one.
     """
     parent.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix=".new-", dir=parent))
     try:
-        # One trie instead of nested ones: larger, and quicker to look up.
-        trie = marisa_trie.BinaryTrie(index.numbers, num_tries=1)
-        trie.save(str(work / "index.marisa"))
-        numbers = array("I", bytes(4 * len(index.numbers)))
-        for key, number in index.numbers.items():
-            numbers[trie[key]] = number
-        if sys.byteorder == "big":
-            numbers.byteswap()
-        (work / "attributes.bin").write_bytes(numbers)
-        _write_json(work / "attributes.json", index.attributes)
+        keys = Index().write(work, lists)
         _write_json(work / "policy.json", policy)
         _write_json(work / "own.json", list(own))
         _write_json(work / "special.json", list(special))
@@ -112,9 +156,7 @@ def write(
         for text in texts:
             _link(text.path, work / "sources" / text.sha256)
         files = {path.name: _sha256(path) for path in sorted(work.iterdir()) if path.is_file()}
-        _write_json(
-            work / "manifest.json", {"version": VERSION, **manifest, "keys": len(index.numbers), "files": files}
-        )
+        _write_json(work / "manifest.json", {"version": VERSION, **manifest, "keys": keys, "files": files})
         for path in (*work.iterdir(), work):
             _sync(path)
         target = parent / _sha256(work / "manifest.json")[:_NAME_LENGTH]
@@ -170,11 +212,11 @@ class Bundle:
         self._attributes: list[Attribute] = [
             tuple((number, code) for number, code in record) for record in _read_json(path / "attributes.json")
         ]
-        self._trie = marisa_trie.BinaryTrie()
-        self._numbers: memoryview | array[int] = array("I")
-        if manifest["keys"]:
-            self._trie.mmap(str(path / "index.marisa"))
-            self._numbers = _uint32(path / "attributes.bin")
+        self._keys = _mapped(path / "index.keys")
+        self._blocks = _uint32(path / "index.blocks")
+        self._numbers = _uint32(path / "attributes.bin") if manifest["keys"] else array("I")
+        self._firsts = (path / "index.first").read_bytes().split(b"\n")[:-1]
+        self._earlier = lru_cache(_REMEMBERED)(self._place)
 
     @property
     def name(self) -> str:
@@ -187,32 +229,66 @@ class Bundle:
 
     def matches(self, key: bytes) -> list[tuple[bytes, Attribute]]:
         """(matching key, its attribute) of every key that is ``key`` or an ancestor of it, shortest first."""
-        trie = self._trie
-        return [(found, self._attributes[self._numbers[trie[found]]]) for found in trie.prefixes(key)]
+        return [(key[:end], self._attributes[self._numbers[place]]) for end, place in self._prefixes(key)]
 
     def records(self, key: bytes) -> tuple[int, ...]:
         """The attribute record of every key that :meth:`matches`, as numbers, after one that tells whether the last is
         ``key`` itself; empty when none does. Equal for names that are listed alike."""
-        trie, numbers = self._trie, self._numbers
-        found = trie.prefixes(key)
-        return (found[-1] == key, *[numbers[trie[match]] for match in found]) if found else ()
+        found = self._prefixes(key)
+        return (found[-1][0] == len(key), *[self._numbers[place] for _, place in found]) if found else ()
 
     def entry(self, key: bytes) -> Attribute:
         """The attribute of exactly ``key``."""
-        number = self._trie.get(key)
-        return NOTHING if number is None else self._attributes[self._numbers[number]]
+        place = self._place(key)
+        return NOTHING if place < 0 else self._attributes[self._numbers[place]]
 
     def items(self) -> Iterator[tuple[bytes, Attribute]]:
-        """(key, attribute) of every key."""
-        return ((key, self._attributes[self._numbers[number]]) for key, number in self._trie.items())
+        """(key, attribute) of every key, in order."""
+        texts = (self._keys[at + 1 : end] for at, end in pairwise(self._blocks))
+        keys = chain.from_iterable(text.split(b"\n") for text in texts)
+        return zip(keys, map(self._attributes.__getitem__, self._numbers), strict=True)
+
+    def _prefixes(self, key: bytes) -> list[tuple[int, int]]:
+        """(length, place) of every key that is ``key`` or an ancestor of it. Most of them are in one block; of those in
+        earlier ones, such as top labels, the last answers are remembered."""
+        block = bisect_right(self._firsts, key) - 1
+        if block < 0:
+            return []
+        first = self._firsts[block]
+        text = self._keys[self._blocks[block] : self._blocks[block + 1] + 1]
+        found = []
+        end = key.find(b".") + 1
+        while end:
+            part = key[:end]
+            if part < first:
+                place = self._earlier(part)
+            elif (place := text.find(b"\n" + part + b"\n")) >= 0:
+                place = block * BLOCK + text.count(b"\n", 0, place)
+            if place >= 0:
+                found.append((end, place))
+            end = key.find(b".", end) + 1
+        return found
+
+    def _place(self, key: bytes) -> int:
+        """Which key of all ``key`` is; -1 when it is none."""
+        block = bisect_right(self._firsts, key) - 1
+        if block < 0:
+            return -1
+        text = self._keys[self._blocks[block] : self._blocks[block + 1] + 1]
+        at = text.find(b"\n" + key + b"\n")
+        return -1 if at < 0 else block * BLOCK + text.count(b"\n", 0, at)
 
     def __len__(self) -> int:
         return int(self.manifest["keys"])
 
 
-def _uint32(path: Path) -> memoryview | array[int]:
+def _mapped(path: Path) -> mmap:
     with path.open("rb") as file:
-        view = memoryview(mmap(file.fileno(), 0, access=ACCESS_READ))
+        return mmap(file.fileno(), 0, access=ACCESS_READ)
+
+
+def _uint32(path: Path) -> memoryview | array[int]:
+    view = memoryview(_mapped(path))
     if sys.byteorder == "little":
         return view.cast("I")
     numbers = array("I", view)

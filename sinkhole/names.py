@@ -5,15 +5,16 @@ Four forms, each with one use:
 * **text** as people write it: any case, Unicode, a trailing dot;
 * **name** as rules hold it: lower-case A-labels of ``[a-z0-9_-]``, no trailing dot, 1 to 253 octets (RFC 1035 2.3.4);
 * **wire** as packets hold it: length-prefixed labels of any octets, ending in the root;
-* **key** as the index holds it: labels from the top, each followed by a dot (``com.example.``), so that a name's
-  ancestors are exactly the prefixes of its key that end in a dot.
+* **key** as the index holds it: the name backwards, and a dot (``moc.elpmaxe.``), so that a name's ancestors are
+  exactly the prefixes of its key that end in a dot, and a whole list of names becomes keys in one step.
 """
 
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
-from functools import cache
+from functools import cache, lru_cache
 
 import idna
 
@@ -25,6 +26,7 @@ _NAME = re.compile(NAME)
 _HOST = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
 _ADDRESS = re.compile(r"[0-9.]+|.*:.*|\[.*\]|[0-9.]+/[0-9]+")
 _DOTS = str.maketrans("。．｡", "...")
+_MATCHED = bytes(range(256)).lower().translate(bytes.maketrans(b".\n", b"\xff\xff"))
 
 
 class BadName(ValueError):
@@ -73,12 +75,17 @@ def _alabel(label: str) -> str:
 
 
 def _check_punycode(name: str) -> None:
-    for label in name.split("."):
-        if label.startswith("xn--"):
-            try:
-                _ulabel(label)
-            except (idna.IDNAError, UnicodeError) as error:
-                raise BadName("invalid punycode") from error
+    if not all(_is_punycode(label) for label in name.split(".") if label.startswith("xn--")):
+        raise BadName("invalid punycode")
+
+
+@lru_cache(16384)
+def _is_punycode(label: str) -> bool:
+    try:
+        _ulabel(label)
+    except (idna.IDNAError, UnicodeError):
+        return False
+    return True
 
 
 def _ulabel(label: str) -> str:
@@ -105,27 +112,28 @@ def _why(name: str) -> str:
 
 
 def key(name: bytes) -> bytes:
-    """``b"www.example.com"`` -> ``b"com.example.www."``."""
-    return b".".join(name.split(b".")[::-1]) + b"."
+    """``b"www.example.com"`` -> ``b"moc.elpmaxe.www."``."""
+    return name[::-1] + b"."
 
 
 def unkey(key: bytes) -> bytes:
     """The inverse of :func:`key`."""
-    return b".".join(key[:-1].split(b".")[::-1])
+    return key[-2::-1]
 
 
 def wire_key(wire: bytes) -> bytes:
     """The key of a wire name (uncompressed, ending in the root), lower-cased.
 
-    A dot inside a label becomes 0xFF, which no rule contains, so the one label ``ads.example`` never equals two.
+    A dot inside a label becomes 0xFF, which no rule contains, so the one label ``ads.example`` never equals two; and so
+    does a line feed, which divides keys in the index.
     """
-    labels = []
+    octets = wire.translate(_MATCHED)
+    text = b""
     at = 0
     while size := wire[at]:
-        labels.append(wire[at + 1 : at + 1 + size].lower().replace(b".", b"\xff"))
+        text += b"." + octets[at + 1 : at + 1 + size]
         at += size + 1
-    labels.append(b"")
-    return b".".join([*labels[-2::-1], b""])
+    return text[::-1]
 
 
 def to_wire(name: str) -> bytes:
@@ -162,7 +170,7 @@ def lineage(name: str) -> Iterator[str]:
 
 @cache
 def _suffix_rules() -> tuple[frozenset[bytes], frozenset[bytes], frozenset[bytes]]:
-    """(suffixes, parents of a wildcard suffix, exceptions) of the public suffix list that ships with publicsuffixlist.
+    """The keys of (suffixes, parents of a wildcard suffix, exceptions) of the list that ships with publicsuffixlist.
 
     Read as a set because the library's own look-up, name by name, costs seconds on a list of a million.
     Format: https://github.com/publicsuffix/list/wiki/Format.
@@ -176,12 +184,16 @@ def _suffix_rules() -> tuple[frozenset[bytes], frozenset[bytes], frozenset[bytes
         if rule and not rule.startswith("//"):
             kind = rule[0] if rule[0] in "*!" else ""
             kinds[kind].add(parse_name(rule.lstrip("*!").lstrip("."), single=True).encode())
+    kinds = {kind: {key(name) for name in found} for kind, found in kinds.items()}
     return frozenset(kinds[""]), frozenset(kinds["*"]), frozenset(kinds["!"])
 
 
-def public_suffixes(names: Sequence[bytes]) -> set[bytes]:
-    """Those of ``names`` that are public suffixes (``com``, ``co.uk``, ``github.io``): https://publicsuffix.org/list/."""
+def public_suffixes(keys: Sequence[bytes]) -> set[bytes]:
+    """Those of the sorted ``keys`` that are keys of public suffixes (``com``, ``co.uk``, ``github.io``):
+    https://publicsuffix.org/list/."""
     suffixes, wild, exceptions = _suffix_rules()
-    found = set(suffixes.intersection(names))
-    found.update(name for name in names if name.partition(b".")[2] in wild or b"." not in name)
+    found = set(suffixes.intersection(keys))
+    for parent in wild:
+        below = keys[bisect_left(keys, parent) : bisect_left(keys, parent + b"\xff")]
+        found.update(key for key in below if key.count(b".") == parent.count(b".") + 1)
     return found - exceptions

@@ -158,11 +158,14 @@ SAMPLES = 5
 class Parsed:
     """What a reader made of one text: names by kind, special rules, and every line it did not use, counted by reason.
 
+    ``bulk`` holds names that nobody has looked at one by one yet, as texts of lines ``.name``: :attr:`names` takes them
+    in when somebody wants to, and :func:`sinkhole.compiler.blocklist.keys_of` makes keys of them as they are.
     ``disabled`` are rules that another line takes back (``$badfilter``), wherever in the list they stand; the line
     numbers of special ones mean nothing. ``unread`` are the numbers of the lines of which nothing was used, by reason.
     """
 
-    names: dict[Kind, list[bytes]] = field(default_factory=dict)
+    single: dict[Kind, list[bytes]] = field(default_factory=dict)
+    bulk: dict[Kind, list[bytes]] = field(default_factory=dict)
     special: list[Special] = field(default_factory=list)
     disabled: list[Rule | Special] = field(default_factory=list)
     skipped: Counter[str] = field(default_factory=Counter)
@@ -170,8 +173,22 @@ class Parsed:
     unread: dict[str, list[int]] = field(default_factory=dict)
     lines: int = 0
 
+    @property
+    def names(self) -> dict[Kind, list[bytes]]:
+        """All names by kind, to read and to change."""
+        for kind, texts in self.bulk.items():
+            found = self.single.setdefault(kind, [])
+            for text in texts:
+                found += text[1:-1].split(b"\n.")
+        self.bulk.clear()
+        return self.single
+
+    @property
+    def kinds(self) -> set[Kind]:
+        return {*self.single, *self.bulk}
+
     def add(self, rule: Rule) -> None:
-        self.names.setdefault(rule.kind, []).append(rule.name.encode())
+        self.single.setdefault(rule.kind, []).append(rule.name.encode())
 
     def skip(self, line: int, text: str, why: str) -> None:
         self.skipped[why] += 1
@@ -184,4 +201,5 @@ class Parsed:
                 yield Rule(name.decode(), kind)
 
     def __len__(self) -> int:
-        return sum(map(len, self.names.values())) + len(self.special)
+        lines = sum(text.count(b"\n") for texts in self.bulk.values() for text in texts)
+        return lines + sum(map(len, self.single.values())) + len(self.special)

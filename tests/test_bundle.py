@@ -19,12 +19,15 @@ from sinkhole.names import key
 LISTS = ["one", "two"]
 
 
+def entries(codes: dict[int, list[bytes]]) -> bundle.Entries:
+    pairs = sorted((key, code) for code, keys in codes.items() for key in keys)
+    return bundle.Entries(b"\n".join(key for key, _ in pairs), [code for _, code in pairs])
+
+
 def write(parent: Path, codes: list[dict[int, list[bytes]]], **more: object) -> Path:
-    index = bundle.Index()
-    for number, found in enumerate(codes):
-        index.add(number, found)
+    lists = [[entries(found)] for found in codes]
     manifest = {"lists": [{"id": name} for name in LISTS], **more}
-    return bundle.write(parent, index, manifest=manifest, policy={}, own=[], texts=[])
+    return bundle.write(parent, lists, manifest=manifest, policy={}, own=[], texts=[])
 
 
 ENTRIES = st.dictionaries(
@@ -50,7 +53,7 @@ def test_every_entry_is_read_back(tmp_path_factory: pytest.TempPathFactory, list
 
 
 def test_the_same_content_has_the_same_name_and_another_has_not(tmp_path: Path) -> None:
-    codes: list[dict[int, list[bytes]]] = [{3: [b"test.a.", b"test.b."]}, {1: [b"test.b."]}]
+    codes: list[dict[int, list[bytes]]] = [{3: [b"tset.a.", b"tset.b."]}, {1: [b"tset.b."]}]
     first, again = write(tmp_path / "1", codes), write(tmp_path / "2", codes)
     assert first.name == again.name
     assert [path.name for path in sorted(first.iterdir())] == [path.name for path in sorted(again.iterdir())]
@@ -62,10 +65,20 @@ def test_the_same_content_has_the_same_name_and_another_has_not(tmp_path: Path) 
 
 
 @pytest.mark.parametrize(
-    "name", ["index.marisa", "attributes.bin", "attributes.json", "policy.json", "own.json", "manifest.json"]
+    "name",
+    [
+        "index.keys",
+        "index.first",
+        "index.blocks",
+        "attributes.bin",
+        "attributes.json",
+        "policy.json",
+        "own.json",
+        "manifest.json",
+    ],
 )
 def test_item_83_a_damaged_or_missing_file_is_refused_by_name(tmp_path: Path, name: str) -> None:
-    path = write(tmp_path, [{3: [b"test.a."]}, {}])
+    path = write(tmp_path, [{3: [b"tset.a."]}, {}])
     content = (path / name).read_bytes()
     (path / name).write_bytes(content[:-1] + bytes((content[-1] ^ 1,)))
     with pytest.raises(BundleError, match="manifest" if name == "manifest.json" else name):
@@ -82,14 +95,14 @@ def test_a_bundle_of_another_version_is_refused(tmp_path: Path) -> None:
     other = tmp_path / hashlib.sha256(text.encode()).hexdigest()[:16]
     path.rename(other)
     (other / "manifest.json").write_text(text)
-    with pytest.raises(BundleError, match="bundle version 99, this program reads version 1"):
+    with pytest.raises(BundleError, match="bundle version 99, this program reads version 2"):
         bundle.load(other)
 
 
 def test_old_bundles_go_and_the_one_in_use_stays(tmp_path: Path) -> None:
     paths = []
     for at in range(4):
-        paths.append(write(tmp_path, [{3: [b"test.%d." % at]}, {}]))
+        paths.append(write(tmp_path, [{3: [b"tset.%d." % at]}, {}]))
         os.utime(paths[-1], (at, at))
     swap_link(tmp_path / bundle.CURRENT, paths[0].name)
     (tmp_path / ".new-left-behind").mkdir()
@@ -106,8 +119,7 @@ def test_there_is_no_current_bundle_before_the_first(tmp_path: Path) -> None:
 
 def test_attributes_are_shared_by_names_that_say_the_same() -> None:
     index = bundle.Index()
-    index.add(0, {3: [b"a.", b"b.", b"c."]})
-    index.add(1, {1: [b"b.", b"d."]})
-    said = {name: index.attributes[number] for name, number in index.numbers.items()}
+    one, two = entries({3: [b"a.", b"b.", b"c."]}), entries({1: [b"b.", b"d."]})
+    said = {name: index.attributes[number] for name, number in index.merge([one, two]).items()}
     assert said == {b"a.": ((0, 3),), b"b.": ((0, 3), (1, 1)), b"c.": ((0, 3),), b"d.": ((1, 1),)}
     assert len(index.attributes) == 3

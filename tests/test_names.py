@@ -103,10 +103,10 @@ def test_item_07_a_dot_inside_a_label_is_not_a_label_boundary() -> None:
 
 
 def test_the_forms_of_one_name_agree() -> None:
-    assert names.key(b"www.example.com") == b"com.example.www."
-    assert names.unkey(b"com.example.www.") == b"www.example.com"
+    assert names.key(b"www.example.com") == b"moc.elpmaxe.www."
+    assert names.unkey(b"moc.elpmaxe.www.") == b"www.example.com"
     assert names.to_wire("www.example.com") == wire([b"www", b"example", b"com"])
-    assert names.wire_key(wire([b"WWW", b"Example", b"com"])) == b"com.example.www."
+    assert names.wire_key(wire([b"WWW", b"Example", b"com"])) == b"moc.elpmaxe.www."
     assert names.wire_key(b"\0") == b""
     assert names.to_wire("") == b"\0"
     assert list(names.lineage("a.b.test")) == ["a.b.test", "b.test", "test"]
@@ -114,14 +114,15 @@ def test_the_forms_of_one_name_agree() -> None:
 
 def test_public_suffixes_are_those_of_the_list() -> None:
     found = names.public_suffixes(
-        [b"com", b"co.uk", b"github.io", b"foo.ck", b"www.ck", b"example.com", b"a.github.io"]
+        sorted(map(names.key, (b"com", b"co.uk", b"github.io", b"foo.ck", b"www.ck", b"example.com", b"a.github.io")))
     )
-    assert found == {b"com", b"co.uk", b"github.io", b"foo.ck"}
+    assert set(map(names.unkey, found)) == {b"com", b"co.uk", b"github.io", b"foo.ck"}
 
 
 def test_the_whole_public_suffix_list_is_understood() -> None:
     judge = PublicSuffixList()
     suffixes, wild, exceptions = names._suffix_rules()
     assert len(suffixes) > 9000
-    for name in [*suffixes, *(b"x." + parent for parent in wild), *exceptions, *(b"x." + name for name in exceptions)]:
-        assert judge.is_public(name.decode()) == bool(names.public_suffixes([name])), name
+    below = [key + b"x." for key in (*wild, *exceptions)]
+    for key in [*suffixes, *below, *exceptions]:
+        assert judge.is_public(names.unkey(key).decode()) == bool(names.public_suffixes([key])), key

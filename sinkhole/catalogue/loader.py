@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from sinkhole import names
 from sinkhole.catalogue.model import (
     BLOCKING,
     Bypass,
@@ -31,7 +32,6 @@ from sinkhole.catalogue.model import (
 from sinkhole.document import Document, read_file, validate
 from sinkhole.errors import ConfigError, Problem
 from sinkhole.formats import FORMATS
-from sinkhole.names import public_suffixes
 from sinkhole.rules import Scope
 
 _PACKAGE = Path(__file__).parent.parent
@@ -177,10 +177,10 @@ def _faults(catalogue: Catalogue) -> Iterator[Problem]:
         place = catalogue.places["list", id]
         if spec.type == "block":
             blocking += ((place, (id, "block", index), target) for index, target in enumerate(spec.block))
-    trees = [target.name.encode() for _, _, target in blocking if Scope.SUBDOMAINS in target.scope]
-    suffixes = public_suffixes(trees)
+    trees = sorted(names.key(target.name.encode()) for _, _, target in blocking if Scope.SUBDOMAINS in target.scope)
+    suffixes = names.public_suffixes(trees)
     for place, path, target in blocking:
-        if Scope.SUBDOMAINS in target.scope and target.name.encode() in suffixes:
+        if Scope.SUBDOMAINS in target.scope and names.key(target.name.encode()) in suffixes:
             yield place.document.problem(path, f"{target.name} is a public suffix: everyone's names are below it")
         for never in catalogue.never:
             if target.meets(never.target):

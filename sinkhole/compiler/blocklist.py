@@ -5,41 +5,51 @@ Merging is ``|`` on masks (:class:`sinkhole.rules.Kind`); :func:`resolve` then w
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import compress, groupby
-from typing import NamedTuple
+from itertools import chain, groupby, islice
+from operator import eq
 
 from sinkhole import names
 from sinkhole.bundle import MASK_SHIFT, MASKED
-from sinkhole.rules import Kind, Rule, Scope, applying, strongest
+from sinkhole.rules import Kind, Parsed, Rule, Scope, applying, strongest
 
 #: Keys of one kind, sorted or not, as a reader and a guard leave them.
 Keys = Mapping[Kind, list[bytes]]
 
 
-def keys_of(rules: Mapping[Kind, list[bytes]]) -> dict[Kind, list[bytes]]:
-    """Names by kind -> distinct keys by kind, sorted."""
-    keys = {kind: [b".".join(name.split(b".")[::-1]) + b"." for name in found] for kind, found in rules.items()}
-    for found in keys.values():
-        found.sort()  # and then equal ones are neighbours: no set of a million
-    return {kind: [key for key, _ in groupby(found)] for kind, found in keys.items()}
+def keys_of(parsed: Parsed, meant: Callable[[Kind], Kind] = lambda kind: kind) -> dict[Kind, list[bytes]]:
+    """The keys of all names by kind, distinct and sorted; ``meant`` gives the kind that one stands for."""
+    keys: dict[Kind, list[bytes]] = {}
+    for kind, texts in parsed.bulk.items():
+        found = keys.setdefault(meant(kind), [])
+        for text in texts:
+            found += text[::-1].split(b"\n")[1:]
+    for kind, names_ in parsed.single.items():
+        keys.setdefault(meant(kind), []).extend(map(names.key, names_))
+    for kind, found in keys.items():
+        found.sort()
+        if any(map(eq, found, islice(found, 1, None))):
+            keys[kind] = [key for key, _ in groupby(found)]
+    return keys
 
 
 @dataclass
 class Blocklist:
-    """``masks``: key -> merged mask of its rules. ``hosts``: keys known to exist below trees."""
+    """``masks``: key -> merged mask of its rules."""
 
     masks: dict[bytes, int] = field(default_factory=dict)
-    hosts: set[bytes] = field(default_factory=set)
 
     def merge(self, keys: Keys) -> None:
-        """Add the rules of one source."""
+        """Add the rules of some sources."""
         for kind, found in keys.items():
             mask = kind.mask
-            both = {key: self.masks[key] | mask for key in self.masks.keys() & found}
-            self.masks.update(dict.fromkeys(found, mask))
-            self.masks.update(both)
+            stated = dict.fromkeys(found, mask)
+            if self.masks:
+                stated.update({key: self.masks[key] | mask for key in self.masks.keys() & stated.keys()})
+                self.masks.update(stated)
+            else:
+                self.masks = stated
 
     def take_back(self, rule: Rule) -> None:
         """Remove what every source said in the kind of ``rule`` about its name."""
@@ -49,24 +59,6 @@ class Blocklist:
             self.masks[found] = left
         else:
             self.masks.pop(found, None)
-
-    def masked(self) -> dict[int, list[bytes]]:
-        """Keys by code for a list with special rules: every kind that an ancestor does not state already."""
-        found: dict[int, list[bytes]] = {}
-        above: list[tuple[bytes, int]] = []
-        top, reach = b"", 0
-        for key in sorted(self.masks):
-            while not key.startswith(top):
-                top, reach = above.pop()
-            left = self.masks[key] & ~(reach | reach >> 1)
-            if left:
-                found.setdefault(left << MASK_SHIFT | MASKED, []).append(key)
-                above.append((top, reach))
-                top, reach = key, reach | applying(left, False)
-        return found
-
-    def know(self, hosts: Iterable[str]) -> None:
-        self.hosts.update(names.key(host.encode()) for host in hosts)
 
 
 class Code:
@@ -85,11 +77,26 @@ def _blocked(bits: int) -> bool:
     return deciding is not None and not deciding[1]
 
 
-class Resolved(NamedTuple):
-    """Sorted keys and, in step, their codes; ancestors stand before what is below them."""
+class Resolved:
+    """Sorted keys and, in step, their codes; ancestors stand before what is below them.
 
-    keys: list[bytes]
-    codes: bytearray
+    ``keys`` may be given as one text of lines: they are taken apart when somebody asks for them.
+    """
+
+    def __init__(self, keys: Sequence[bytes] | bytes, codes: bytes | bytearray) -> None:
+        self._keys = keys
+        self.codes = codes
+
+    @property
+    def keys(self) -> Sequence[bytes]:
+        if isinstance(self._keys, bytes):
+            self._keys = self._keys.split(b"\n")[:-1]
+        return self._keys
+
+    @property
+    def text(self) -> bytes:
+        """The keys, each followed by a line feed."""
+        return self._keys if isinstance(self._keys, bytes) else b"".join([key + b"\n" for key in self._keys])
 
     def entries(self) -> Iterator[tuple[bytes, int]]:
         """(key, code) of the keys that decide something; the most specific one decides for a name."""
@@ -100,39 +107,79 @@ class Resolved(NamedTuple):
         """How many :meth:`entries` there are."""
         return len(self.codes) - sum(map(self.codes.count, REDUNDANT))
 
-    def by_code(self) -> dict[int, list[bytes]]:
-        """The keys of :meth:`entries` by code, less what they would inherit."""
-        found: dict[int, list[bytes]] = {}
-        for code in sorted(set(self.codes) - REDUNDANT):
-            found.setdefault(code & ~Code.INHERITED, []).extend(compress(self.keys, map(code.__eq__, self.codes)))
-        return found
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Resolved) and (self.text, self.codes) == (other.text, other.codes)
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+class Fold:
+    """Works out what the keys of one list come to, in one pass over them in order; it may be given them in pieces.
+
+    It remembers the ancestors of the next key that reach below themselves: (key, reach) of each.
+    """
+
+    def __init__(self) -> None:
+        self._above: list[tuple[bytes, int]] = []
+        self._top, self._reach = b"", 0
+        self._known: dict[int, _Row] = {}
+
+    def resolve(self, masks: Mapping[bytes, int]) -> tuple[list[bytes], bytearray]:
+        """The sorted keys of ``masks`` and their codes: the strongest rule that covers a name decides."""
+        keys = sorted(masks)
+        codes = bytearray()
+        add = codes.append
+        above, top, reach = self._above, self._top, self._reach
+        row = self._row(reach)
+        for key, mask, following in zip(
+            keys, map(masks.__getitem__, keys), chain(islice(keys, 1, None), keys[-1:]), strict=True
+        ):
+            while not key.startswith(top):
+                top, reach = above.pop()
+                row = self._row(reach)
+            code, below = row[mask]
+            add(code)
+            # Of the last key nobody knows yet what follows: it stands in for what does.
+            if below != reach and following.startswith(key):
+                above.append((top, reach))
+                top, reach = key, below
+                row = self._row(reach)
+        self._top, self._reach = top, reach
+        return keys, codes
+
+    def _row(self, reach: int) -> _Row:
+        if reach not in self._known:
+            self._known[reach] = _Row(reach)
+        return self._known[reach]
+
+    def masked(self, masks: Mapping[bytes, int]) -> Iterator[tuple[bytes, int]]:
+        """(key, code) of the keys of a list with special rules: every kind that an ancestor does not state already."""
+        for key in sorted(masks):
+            while not key.startswith(self._top):
+                self._top, self._reach = self._above.pop()
+            if left := masks[key] & ~(self._reach | self._reach >> 1):
+                yield key, left << MASK_SHIFT | MASKED
+                self._above.append((self._top, self._reach))
+                self._top, self._reach = key, self._reach | applying(left, False)
+
+
+class _Row(dict[int, tuple[int, int]]):
+    """What masks come to below ancestors with one reach: mask -> (code, reach below)."""
+
+    def __init__(self, reach: int) -> None:
+        self.reach = reach
+
+    def __missing__(self, mask: int) -> tuple[int, int]:
+        reach = self.reach
+        below, exact = reach | applying(mask, False), reach | applying(mask, True)
+        code = _blocked(exact) * Code.EXACT | _blocked(below) * Code.BELOW | _blocked(reach) * Code.INHERITED
+        self[mask] = code, below
+        return self[mask]
 
 
 def resolve(masks: Mapping[bytes, int]) -> Resolved:
-    """What each key of a list comes to when the strongest rule that covers a name decides.
-
-    One pass over the sorted keys with a stack of the ancestors that reach below themselves.
-    """
-    keys = sorted(masks)
-    codes = bytearray(len(keys))
-    known: dict[tuple[int, int], tuple[int, int]] = {}
-    above: list[tuple[bytes, int]] = []
-    top, reach = b"", 0
-    for at, key in enumerate(keys):
-        while not key.startswith(top):
-            top, reach = above.pop()
-        mask = masks[key]
-        state = known.get((mask, reach))
-        if state is None:
-            below = reach | applying(mask, False)
-            exact = reach | applying(mask, True)
-            code = _blocked(exact) * Code.EXACT | _blocked(below) * Code.BELOW | _blocked(reach) * Code.INHERITED
-            state = known[mask, reach] = code, below
-        codes[at], below = state
-        if below != reach:
-            above.append((top, reach))
-            top, reach = key, below
-    return Resolved(keys, codes)
+    """What each key of a list comes to."""
+    return Resolved(*Fold().resolve(masks))
 
 
 def resolve_nearest(rules: Iterable[Rule]) -> Resolved:

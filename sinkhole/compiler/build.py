@@ -253,9 +253,6 @@ def build(
 
 
 def _write(plan: Plan, choice: Choice, described: Iterable[Mapping[str, Any]], directory: Path) -> Path:
-    index = bundle.Index()
-    for number, compiled in enumerate(choice.lists):
-        index.add(number, compiled.codes())
     manifest = {
         "tool": tool(),
         "inputs": _inputs(plan, choice.texts),
@@ -265,7 +262,7 @@ def _write(plan: Plan, choice: Choice, described: Iterable[Mapping[str, Any]], d
     }
     return bundle.write(
         directory,
-        index,
+        [compiled.entries for compiled in choice.lists],
         manifest=manifest,
         policy=plan.policy,
         own=own_rules(plan.lists),
@@ -320,7 +317,7 @@ def describe(compiled: Compiled) -> Mapping[str, Any]:
         "license": plan.license,
         "updated": plan.updated,
         "type": "allow" if plan.allows else "block",
-        "entries": sum(map(len, compiled.masked.values())) if compiled.masked else compiled.resolved.size,
+        "entries": compiled.size,
         "not-enforced": sum(rule.on not in ENFORCED for rule in compiled.special),
         "own": len(plan.own),
         "version": compiled.version,

@@ -3,38 +3,44 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping
+from array import array
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import compress, pairwise
 from typing import Any
 
-from sinkhole.bundle import MASK_SHIFT
-from sinkhole.compiler.blocklist import Blocklist, Resolved, keys_of, resolve, resolve_nearest
+from sinkhole.bundle import MASK_SHIFT, Entries
+from sinkhole.compiler.blocklist import REDUNDANT, Blocklist, Code, Fold, Resolved, keys_of, resolve_nearest
 from sinkhole.compiler.plan import ListPlan, SourcePlan
+from sinkhole.compiler.ranges import BOUNDS, COUNT, Ranges, cut, keys_in, range_of
 from sinkhole.compiler.source import SourceReport, SourceRules
-from sinkhole.rules import Kind, Rule, Special
+from sinkhole.names import key
+from sinkhole.rules import Kind, Parsed, Rule, Special
 
 
 @dataclass(frozen=True)
 class Compiled:
     """A list ready to be written: what it comes to, the host names known to be on it, its sources' reports.
 
-    ``stated`` are its special rules, each with the id of its source; ``masked`` the entries of a list that has some.
+    ``entries`` are those of the bundle, in ranges. ``stated`` are the special rules, each with the id of its source: a
+    list that has some has masks for entries.
     """
 
     plan: ListPlan
     resolved: Resolved
+    entries: Sequence[Entries]
     hosts: frozenset[bytes]
     reports: tuple[SourceReport, ...]
     stated: tuple[tuple[Special, str], ...] = ()
-    masked: Mapping[int, list[bytes]] | None = None
 
     @cached_property
     def version(self) -> str:
         """Twelve hex digits that change exactly when what the list says changes."""
         digest = hashlib.sha256()
         special = [repr(rule._replace(line=0)).encode() for rule in self.special]
-        for part in (b"\n".join(self.resolved.keys), bytes(self.resolved.codes), *sorted(self.hosts), *special):
+        for part in (self.resolved.text, bytes(self.resolved.codes), *sorted(self.hosts), *special):
             digest.update(len(part).to_bytes(8, "big"))
             digest.update(part)
         return digest.hexdigest()[:12]
@@ -44,54 +50,100 @@ class Compiled:
         return tuple(rule for rule, _ in self.stated)
 
     def masks(self) -> dict[bytes, int]:
-        """The masks of ``masked`` by key; none for a list without special rules."""
-        return {key: code >> MASK_SHIFT for code, keys in (self.masked or {}).items() for key in keys}
+        """The masks of the keys of a list with special rules; none of any other."""
+        return {key: code >> MASK_SHIFT for found in self.entries for key, code in found} if self.stated else {}
 
-    def codes(self) -> Mapping[int, list[bytes]]:
-        """The keys of the bundle's entries, by code."""
-        return self.resolved.by_code() if self.masked is None else self.masked
+    @property
+    def size(self) -> int:
+        """How many entries there are."""
+        return sum(len(found.codes) for found in self.entries)
 
 
 def compile_list(plan: ListPlan, rules: Callable[[SourcePlan], SourceRules | None]) -> Compiled:
     """Compile one list; a source without any text yet is left out of ``reports``."""
     if plan.nearest:
-        return Compiled(plan, resolve_nearest(own.rule for own in plan.own), frozenset(), ())
-    blocklist = Blocklist()
-    sources = []
-    for found in filter(None, map(rules, plan.sources)):
-        blocklist.merge(found.keys)
-        sources.append(found._replace(keys={}))  # which need not be held twice
-    stated = _stated(sources, blocklist)
-    own: dict[Kind, list[bytes]] = {}
+        resolved = resolve_nearest(own.rule for own in plan.own)
+        return Compiled(plan, resolved, _in_ranges(resolved), frozenset(), ())
+    sources = list(filter(None, map(rules, plan.sources)))
+    stated, gone = _stated(sources)
+    own = Parsed()
     for entry in plan.own:
-        own.setdefault(entry.rule.kind, []).append(entry.rule.name.encode())
-    blocklist.merge(keys_of(own))
-    blocklist.know(plan.hosts)
-    return Compiled(
-        plan,
-        resolve(blocklist.masks),
-        frozenset(blocklist.hosts),
-        tuple(found.report for found in sources),
-        stated,
-        blocklist.masked() if stated else None,
+        own.add(entry.rule)
+    resolved, entries = _merged(
+        [found.keys for found in sources],
+        [rule for rule in gone if isinstance(rule, Rule)],
+        {kind: cut(found) for kind, found in keys_of(own).items()},
+        bool(stated),
     )
+    hosts = frozenset(key(host.encode()) for host in plan.hosts)
+    return Compiled(plan, resolved, entries, hosts, tuple(found.report for found in sources), stated)
 
 
-def _stated(sources: Iterable[SourceRules], blocklist: Blocklist) -> tuple[tuple[Special, str], ...]:
-    """The special rules of all sources, each once; what any source takes back is gone, from the plain rules too."""
+def _merged(
+    sources: Sequence[Mapping[Kind, Ranges]], gone: Iterable[Rule], own: Mapping[Kind, Ranges], special: bool
+) -> tuple[Resolved, list[Entries]]:
+    """Range by range, what the rules of a list come to, and its entries."""
+    taken_back: dict[int, list[Rule]] = {}
+    for rule in gone:
+        taken_back.setdefault(range_of(key(rule.name.encode())), []).append(rule)
+    fold, fold_masks = Fold(), Fold()
+    texts, codes, entries = [], bytearray(), []
+    for at in range(COUNT):
+        blocklist = Blocklist()
+        blocklist.merge(_keys(sources, at))
+        for rule in taken_back.get(at, ()):
+            blocklist.take_back(rule)
+        blocklist.merge(_keys([own], at))
+        keys, found = fold.resolve(blocklist.masks)
+        texts.append(b"".join((b"\n".join(keys), b"\n")) if keys else b"")
+        codes += found
+        if special:
+            pairs = list(fold_masks.masked(blocklist.masks))
+            entries.append(Entries(b"\n".join([key for key, _ in pairs]), array("H", [code for _, code in pairs])))
+        else:
+            entries.append(_deciding(keys, found))
+    return Resolved(b"".join(texts), codes), entries
+
+
+def _keys(sources: Iterable[Mapping[Kind, Ranges]], at: int) -> dict[Kind, list[bytes]]:
+    """The keys of one range, by kind."""
+    keys: dict[Kind, list[bytes]] = {}
+    for source in sources:
+        for kind, ranges in source.items():
+            keys.setdefault(kind, []).extend(keys_in(ranges[at]))
+    return keys
+
+
+def _deciding(keys: Sequence[bytes], codes: bytes | bytearray) -> Entries:
+    """The entries of sorted keys that say something new, without what they would inherit."""
+    if any(map(codes.count, REDUNDANT)):
+        says = [code not in REDUNDANT for code in range(8)]
+        kept = list(map(says.__getitem__, codes))
+        keys, codes = list(compress(keys, kept)), bytes(compress(codes, kept))
+    return Entries(b"\n".join(keys), codes.translate(_OWN))
+
+
+def _in_ranges(resolved: Resolved) -> list[Entries]:
+    places = [0, *(bisect_left(resolved.keys, bound) for bound in BOUNDS), len(resolved.keys)]
+    return [_deciding(resolved.keys[at:end], resolved.codes[at:end]) for at, end in pairwise(places)]
+
+
+#: A code without what the key would inherit.
+_OWN = bytes(code & ~Code.INHERITED for code in range(256))
+
+
+def _stated(sources: Iterable[SourceRules]) -> tuple[tuple[tuple[Special, str], ...], set[Rule | Special]]:
+    """(the special rules of all sources, each once; what any source takes back, which is gone from them)."""
     gone = {
         rule._replace(line=0) if isinstance(rule, Special) else rule for found in sources for rule in found.disabled
     }
-    for rule in gone:
-        if isinstance(rule, Rule):
-            blocklist.take_back(rule)
     stated = {
         plain: (rule, found.report.source.id)
         for found in sources
         for rule in found.special
         if (plain := rule._replace(line=0)) not in gone
     }
-    return tuple(stated[rule] for rule in sorted(stated, key=repr))
+    return tuple(stated[rule] for rule in sorted(stated, key=repr)), gone
 
 
 def own_rules(plans: Iterable[ListPlan]) -> list[dict[str, Any]]:

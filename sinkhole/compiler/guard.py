@@ -7,7 +7,7 @@ writes into the configuration is the operator's to decide.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import re2
@@ -59,15 +59,17 @@ def _key(name: str) -> bytes:
     return key(name.encode())
 
 
-def guard(names: Mapping[Kind, list[bytes]], keys: dict[Kind, list[bytes]], fence: Fence) -> list[Quarantined]:
-    """Take out of ``keys`` (sorted, by kind) every rule that ``fence`` or the public suffix list forbids."""
+def guard(keys: dict[Kind, list[bytes]], fence: Fence) -> list[Quarantined]:
+    """Take out of ``keys`` (sorted, by kind) every rule that ``fence`` or the public suffix list forbids. ``keys`` are
+    distinct and sorted."""
     found: list[Quarantined] = []
     for kind in keys:
         refused: dict[bytes, str] = {}
-        for found_key, why in _refused(kind, names[kind], keys[kind], fence):
+        for found_key, why in _refused(kind, keys[kind], fence):
             refused.setdefault(found_key, why)
         if refused:
-            keys[kind] = [key for key in keys[kind] if key not in refused]
+            for found_key in refused:
+                del keys[kind][bisect_left(keys[kind], found_key)]
             found += (Quarantined(Rule(unkey(key).decode(), kind), why) for key, why in refused.items())
     return found
 
@@ -85,8 +87,7 @@ def guard_special(rules: Iterable[Special], fence: Fence) -> tuple[list[Special]
 
 def _special_refusal(rule: Special, fence: Fence) -> str | None:
     if rule.on is On.NAME:
-        name = rule.what.encode()
-        return next((why for _, why in _refused(rule.kind, [name], [key(name)], fence)), None)
+        return next((why for _, why in _refused(rule.kind, [key(rule.what.encode())], fence)), None)
     if rule.kind.allow or rule.on not in (On.PATTERN, On.NOT_PATTERN):
         return None
     pattern = re2.compile(rule.what)
@@ -98,7 +99,7 @@ def _special_refusal(rule: Special, fence: Fence) -> str | None:
     return None
 
 
-def _refused(kind: Kind, names: list[bytes], keys: list[bytes], fence: Fence) -> Iterator[tuple[bytes, str]]:
+def _refused(kind: Kind, keys: list[bytes], fence: Fence) -> Iterator[tuple[bytes, str]]:
     for name in fence.protected:
         yield from ((key, "a protected name") for key in _under(keys, name))
     if kind.allow:
@@ -109,7 +110,7 @@ def _refused(kind: Kind, names: list[bytes], keys: list[bytes], fence: Fence) ->
         yield from ((name, "a never-block name") for name in fence.names if name in _under(keys, name)[:1])
     if kind.scope & Scope.SUBDOMAINS:
         yield from ((key, "covers a never-block name") for key in sorted(fence.above.intersection(keys)))
-        yield from ((key(name), "a public suffix") for name in sorted(public_suffixes(names)))
+        yield from ((key, "a public suffix") for key in sorted(public_suffixes(keys)))
 
 
 def _under(keys: list[bytes], name: bytes) -> list[bytes]:

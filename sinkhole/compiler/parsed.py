@@ -14,11 +14,13 @@ import hashlib
 import json
 import os
 from contextlib import suppress
+from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any
 
 from sinkhole.compiler.guard import Fence, Quarantined
 from sinkhole.compiler.plan import SourcePlan
+from sinkhole.compiler.ranges import Ranges
 from sinkhole.compiler.source import SourceReport, SourceRules, Text, read_source
 from sinkhole.compiler.tool import tool
 from sinkhole.errors import SinkholeError
@@ -63,12 +65,11 @@ def _dumped(rules: SourceRules) -> list[bytes]:
     del facts["source"], facts["sha256"]
     head = {
         **facts,
-        "kinds": [(kind, len(keys)) for kind, keys in rules.keys.items()],
+        "kinds": [(kind, list(map(len, ranges))) for kind, ranges in rules.keys.items()],
         "special": rules.special,
         "disabled": rules.disabled,
     }
-    pieces = [json.dumps(head).encode(), *(b"\n".join(keys) for keys in rules.keys.values())]
-    rest = [b"\n" + piece for piece in pieces]
+    rest = [b"\n", json.dumps(head).encode(), b"\n", *(text for ranges in rules.keys.values() for text in ranges)]
     digest = hashlib.sha256()
     for piece in rest:
         digest.update(piece)
@@ -81,13 +82,12 @@ def _loaded(data: bytes, source: SourcePlan, text: Text) -> SourceRules:
     if data[:64] != digest.encode():
         raise ValueError("damaged")
     end = data.find(b"\n", 65)
-    facts: dict[str, Any] = json.loads(data[65 : end if end > 0 else None])
-    lines = data[end + 1 :].split(b"\n") if facts["kinds"] else []
-    keys: dict[Kind, list[bytes]] = {}
-    at = 0
-    for kind, count in facts.pop("kinds"):
-        keys[_kind(kind)] = lines[at : at + count]
-        at += count or 1  # no keys are one empty line
+    facts: dict[str, Any] = json.loads(data[65:end])
+    keys: dict[Kind, Ranges] = {}
+    for kind, lengths in facts.pop("kinds"):
+        places = list(accumulate(lengths, initial=end + 1))
+        keys[_kind(kind)] = [data[at:to] for at, to in pairwise(places)]
+        end = places[-1] - 1
     special, disabled = (facts.pop(name) for name in ("special", "disabled"))
     report = SourceReport(
         **{

@@ -10,6 +10,7 @@ from sinkhole.compiler.build import Built
 from sinkhole.compiler.compile import Compiled
 from sinkhole.compiler.parsed import Cache
 from sinkhole.compiler.plan import Plan
+from sinkhole.compiler.ranges import keys_in
 from sinkhole.compiler.source import SourceReport, SourceRules, Text
 from sinkhole.policy.policy import INTERNAL
 from sinkhole.policy.special import ENFORCED, stated
@@ -61,13 +62,12 @@ def report(built: Built, plan: Plan, cache: Cache) -> dict[str, Any]:
 
 
 def _list_change(made: Compiled, was: Mapping[str, Any] | None, opened: bundle.Bundle | None) -> Change:
-    codes = made.codes()
-    now = sum(map(len, codes.values()))
+    now = made.size
     new = {(rule._replace(line=0), source) for rule, source in made.stated if rule.on in ENFORCED}
     if not was or not opened:
         return now + len(new), 0
     number = opened.lists.index(made.plan.id)
-    kept = sum((number, code) in opened.entry(key) for code, keys in codes.items() for key in keys)
+    kept = sum((number, code) in opened.entry(key) for found in made.entries for key, code in found)
     old: set[tuple[Special, str]] = {
         (entry.rule._replace(line=0), entry.source) for entry in stated(opened.special) if entry.list == number
     }
@@ -83,17 +83,17 @@ def _source_change(built: Built, made: Compiled, found: SourceReport, plan: Plan
     def read(text: Text) -> SourceRules:
         return cache.read(found.source, text, made.plan.allows, plan.fence)
 
-    now = read(Text(copy.path, copy.sha256))
     if not was or not built.before:
-        return _count(now), 0
+        return found.distinct, 0
+    now = read(Text(copy.path, copy.sha256))
     before = read(built.before.text(was["sha256"]))
-    kept = sum(_common(before.keys.get(kind, ()), keys) for kind, keys in now.keys.items())
+    kept = sum(
+        _common(keys_in(one), keys_in(other))
+        for kind, found in now.keys.items()
+        for one, other in zip(before.keys.get(kind, ()), found, strict=False)
+    )
     kept += _common(*([rule._replace(line=0) for rule in rules.special] for rules in (before, now)))
-    return _count(now) - kept, _count(before) - kept
-
-
-def _count(rules: SourceRules) -> int:
-    return sum(map(len, rules.keys.values())) + len({rule._replace(line=0) for rule in rules.special})
+    return now.report.distinct - kept, before.report.distinct - kept
 
 
 def _common(one: Iterable[object], other: Iterable[object]) -> int:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from sinkhole.compiler.blocklist import keys_of
 from sinkhole.compiler.guard import Fence, Quarantined, guard, guard_special
 from sinkhole.compiler.plan import SourcePlan
+from sinkhole.compiler.ranges import Ranges, cut
 from sinkhole.feeds.fetch import shown
 from sinkhole.formats import detect, format_named, read_mixed
-from sinkhole.rules import Kind, Parsed, Rule, Scope, Skipped, Special
+from sinkhole.rules import Kind, Rule, Scope, Skipped, Special
 
 
 class Text(NamedTuple):
@@ -22,7 +24,10 @@ class Text(NamedTuple):
 
 
 class SourceReport(NamedTuple):
-    """What became of one source: a function of its text alone, so that the same text gives the same report."""
+    """What became of one source: a function of its text alone, so that the same text gives the same report.
+
+    ``rules`` counts what was read, ``distinct`` what is left of that without what was refused.
+    """
 
     source: SourcePlan
     sha256: str
@@ -30,6 +35,7 @@ class SourceReport(NamedTuple):
     bytes: int
     lines: int
     rules: int
+    distinct: int
     skipped: Mapping[str, int]
     samples: tuple[Skipped, ...]
     quarantined: tuple[Quarantined, ...]
@@ -56,9 +62,9 @@ class SourceReport(NamedTuple):
 
 
 class SourceRules(NamedTuple):
-    """The rules of one source: distinct keys by kind, sorted; special rules; and the rules that it takes back."""
+    """The rules of one source: sorted keys by kind, in ranges; special rules; and the rules that it takes back."""
 
-    keys: Mapping[Kind, list[bytes]]
+    keys: Mapping[Kind, Ranges]
     special: tuple[Special, ...]
     disabled: tuple[Rule | Special, ...]
     report: SourceReport
@@ -73,11 +79,10 @@ def read_source(source: SourcePlan, text: Text, allows: bool, fence: Fence) -> S
     format = detect(data) if source.format == "auto" else format_named(source.format)
     parsed = read_mixed(data, format) if source.format == "auto" else format.read(data)
     rules = len(parsed)
-    names = _as_meant(parsed, source.subdomains, allows)
-    keys = keys_of(names)
+    keys = keys_of(parsed, partial(_meant, subdomains=source.subdomains, allows=allows))
     special = (_listed(rule) if allows else rule for rule in parsed.special)
     kept, refused = guard_special(special, fence)
-    quarantined = [*guard(names, keys, fence), *refused]
+    quarantined = [*guard(keys, fence), *refused]
     report = SourceReport(
         source,
         text.sha256,
@@ -85,11 +90,13 @@ def read_source(source: SourcePlan, text: Text, allows: bool, fence: Fence) -> S
         len(data),
         parsed.lines,
         rules,
+        sum(map(len, keys.values())) + len({rule._replace(line=0) for rule in kept}),
         parsed.skipped,
         tuple(parsed.samples),
         tuple(quarantined),
     )
-    return SourceRules(keys, tuple(kept), tuple(parsed.disabled), report)
+    ranges = {kind: cut(found) for kind, found in keys.items()}
+    return SourceRules(ranges, tuple(kept), tuple(parsed.disabled), report)
 
 
 def _listed(rule: Special) -> Special:
@@ -97,11 +104,8 @@ def _listed(rule: Special) -> Special:
     return rule._replace(kind=rule.kind._replace(allow=False))
 
 
-def _as_meant(parsed: Parsed, subdomains: bool, allows: bool) -> dict[Kind, list[bytes]]:
-    """Rules by the kind they have in this list: exact names widened where the source says so, and in a list of type
-    allow every name, however stated, simply listed."""
-    names: dict[Kind, list[bytes]] = {}
-    for kind, found in parsed.names.items():
-        scope = Scope.TREE if subdomains and kind.scope == Scope.EXACT else kind.scope
-        names.setdefault(Kind(scope, kind.allow and not allows, kind.rank), []).extend(found)
-    return names
+def _meant(kind: Kind, subdomains: bool, allows: bool) -> Kind:
+    """The kind that rules have in this list: exact names widened where the source says so, and in a list of type allow
+    every name, however stated, simply listed."""
+    scope = Scope.TREE if subdomains and kind.scope == Scope.EXACT else kind.scope
+    return Kind(scope, kind.allow and not allows, kind.rank)

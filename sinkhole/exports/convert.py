@@ -36,7 +36,7 @@ def convert(
         text = v2fly.expand(text, files)
     parsed = given.read(text) if source else read_mixed(text, given)
     blocklist = Blocklist()
-    blocklist.merge(keys_of(parsed.names))
+    blocklist.merge(keys_of(parsed))
     for rule in parsed.disabled:
         if isinstance(rule, Rule):
             blocklist.take_back(rule)

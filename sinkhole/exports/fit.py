@@ -105,7 +105,7 @@ def _state(
 ) -> Statements:
     """The statements of ``way``. ``between``: it also states names that no rule names. ``alone``: what it says about a
     name follows from the code of that name."""
-    keys, codes = resolved
+    keys, codes = resolved.keys, resolved.codes
     made = Statements(names)
 
     def form(keys: Sequence[bytes], codes: bytes) -> tuple[bytes, Loss]:

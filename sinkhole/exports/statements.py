@@ -58,7 +58,8 @@ class Names:
 
 
 def _names(keys: Iterable[bytes]) -> bytes:
-    return b"\n".join([b".".join(key.split(b".")[-2::-1]) for key in keys])
+    text = b"\n".join(keys[::-1])[::-1]  # lines ``.name``
+    return text.replace(b"\n.", b"\n")[1:]
 
 
 @dataclass

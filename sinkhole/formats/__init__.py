@@ -70,8 +70,9 @@ _MIXED = (
     (re.compile(rb"[ \t]*(?:local-(?:zone|data):|server:[ \t]*$)"), unbound.FORMAT),
 )
 
-#: How much of a text decides its format, in octets; the second when the first holds no rule, as in a long preface.
-_HEADS = (16384, 262144)
+#: How much of a text decides its format, in octets, and what it must be worth to that format (None: anything at all).
+#: Else more of it does, as for a text with a long preface.
+_HEADS = ((2048, 50), (16384, None), (262144, None))
 
 
 def format_named(name: str) -> Format:
@@ -85,7 +86,7 @@ def format_named(name: str) -> Format:
 def detect(text: bytes) -> Format:
     """The format whose reader makes most of the head of ``text``: rules less skipped lines, where a rule for a name is
     worth two of any other kind, because nearly every text is a pattern to somebody."""
-    for size in _HEADS:
+    for size, enough in _HEADS:
         head = text[:size]
         if len(text) > size:
             head = head[: head.rfind(b"\n") + 1]
@@ -94,7 +95,7 @@ def detect(text: bytes) -> Format:
         for read, format in readers.items():
             if len(parsed := read(head)):
                 worth[format.name] = 2 * len(parsed) - len(parsed.special) - 2 * sum(parsed.skipped.values())
-        if worth:
+        if worth and (enough is None or max(worth.values()) >= enough):
             return FORMATS[max((name for name in FORMATS if name in worth), key=worth.__getitem__)]
     raise FormatError("no line is a rule in any known format")
 
@@ -115,7 +116,7 @@ def read_mixed(text: bytes, format: Format) -> Parsed:
             left.difference_update(numbers)
             left.update(numbers[at - 1] for ats in found.unread.values() for at in ats)
             for kind, names in found.names.items():
-                parsed.names.setdefault(kind, []).extend(names)
+                parsed.single.setdefault(kind, []).extend(names)
             parsed.special += found.special
             parsed.disabled += found.disabled
     _strike(parsed, unread - left, lines)

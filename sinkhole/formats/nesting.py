@@ -22,6 +22,8 @@ def nest(parsed: Parsed) -> None:
 
     A turn from allow to block takes the next rank; a block below the second exception stays below it: that is narrower.
     """
+    if not any(kind.allow for kind in parsed.kinds):
+        return
     gone: dict[Kind, set[bytes]] = {}
     above: list[tuple[bytes, bool, int]] = []
     for found, group in groupby(sorted(_concerned(parsed)), itemgetter(0)):

@@ -1,18 +1,24 @@
 """Reading list text: whole-file patterns first, then line by line for what they left.
 
-A million plain lines are taken by one compiled pattern in C; only the remainder (comments, oddities, faults) reaches
-Python. ``re.split`` does both at once: its captured groups are the names, its gaps are the remainder with every line
-break still in place, so line numbers stay right.
+A large text is nearly all lines of one shape, and those are taken as one text (:mod:`sinkhole.formats.sieve`); what
+that leaves is taken line by line by compiled patterns in C; only the remainder (comments, oddities, faults) reaches
+Python. ``re.split`` does two things at once: its captured groups are the names, its gaps are the remainder with every
+line break still in place, so line numbers stay right.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
+from sinkhole.formats.sieve import shape, sieve
 from sinkhole.names import MAX_TEXT, BadName, parse_name
 from sinkhole.rules import SAMPLES, Kind, Parsed, Rule, Special
+
+#: The shortest text of which lines of one shape are taken as a whole, in octets.
+SIEVED = 65536
 
 #: Longest line that is looked at, in octets.
 MAX_LINE = 65536
@@ -55,10 +61,14 @@ def read_lines(text: bytes, bulks: Sequence[Bulk], line: LineReader) -> Parsed:
     parsed = Parsed(lines=text.count(b"\n") + (not text.endswith(b"\n") and text != b""))
     rest = text
     for pattern, kind in bulks:
+        if len(rest) >= SIEVED and (around := shape(pattern, rest)):
+            taken, rest = sieve(rest, *around)
+            if taken := _sound_text(taken.lower(), text, parsed):
+                parsed.bulk.setdefault(kind, []).append(taken)
         parts = pattern.split(rest)
         rest = b"".join(parts[0::2])
         if names := list(map(bytes.lower, parts[1::2])):
-            parsed.names[kind] = parsed.names.get(kind, []) + _sound(names, text, parsed)
+            parsed.single.setdefault(kind, []).extend(_sound(names, text, parsed))
     for number, raw in _left(rest):
         if len(raw) > MAX_LINE:
             parsed.skip(number, raw[:80].decode("latin-1"), f"a line longer than {MAX_LINE} octets")
@@ -106,20 +116,41 @@ def _decode(raw: bytes) -> str:
 
 def _sound(names: list[bytes], text: bytes, parsed: Parsed) -> list[bytes]:
     """``names`` without those that the pattern alone cannot judge: too long, or punycode that decodes to nothing."""
-    doubtful = {name for name in names if b"xn--" in name or len(name) > MAX_TEXT}
-    faults = {}
-    for name in doubtful:
-        try:
-            parse_name(name.decode())
-        except BadName as error:
-            faults[name] = str(error)
-    if not faults:
+    doubtful = [name for name in names if b"xn--" in name or len(name) > MAX_TEXT]
+    if not any(map(_fault, doubtful)):
         return names
-    for name in names:
-        if (why := faults.get(name)) is not None:
-            number = line_of(text, name) if parsed.skipped[why] < SAMPLES else 0
-            parsed.skip(number, name.decode(), why)
-    return [name for name in names if name not in faults]
+    for name in doubtful:
+        _skip_fault(name, text, parsed)
+    return [name for name in names if not ((b"xn--" in name or len(name) > MAX_TEXT) and _fault(name))]
+
+
+def _sound_text(taken: bytes, text: bytes, parsed: Parsed) -> bytes:
+    """The same for lines ``.name``, which :func:`~sinkhole.formats.sieve.sieve` took: none of them is too long."""
+    kept, done = [], 0
+    at = taken.find(b"xn--")
+    while at >= 0:
+        start, end = taken.rfind(b"\n", 0, at) + 1, taken.find(b"\n", at) + 1
+        if _fault(name := taken[start + 1 : end - 1]):
+            _skip_fault(name, text, parsed)
+            kept.append(taken[done:start])
+            done = end
+        at = taken.find(b"xn--", end)
+    return b"".join((*kept, taken[done:])) if kept else taken
+
+
+@lru_cache(65536)
+def _fault(name: bytes) -> str:
+    """Why a plain name is none after all; empty for a sound one."""
+    try:
+        parse_name(name.decode())
+    except BadName as error:
+        return str(error)
+    return ""
+
+
+def _skip_fault(name: bytes, text: bytes, parsed: Parsed) -> None:
+    if why := _fault(name):
+        parsed.skip(line_of(text, name) if parsed.skipped[why] < SAMPLES else 0, name.decode(), why)
 
 
 def line_of(text: bytes, name: bytes) -> int:

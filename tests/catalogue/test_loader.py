@@ -151,7 +151,7 @@ def test_the_catalogue_is_beside_the_checkout_or_inside_the_package(
 
 def test_loading_is_fast() -> None:
     load()
-    names.public_suffixes([b"example.com"])
+    names.public_suffixes([b"moc.elpmaxe."])
     best = min(_timed() for _ in range(3))
     assert best < 0.1
 

@@ -39,9 +39,9 @@ def test_export_of_a_list_of_the_configuration(office: Site) -> None:
     ran = office.run("export", "ads", "--format", "adblock", "-c", "sinkhole.yaml")
 
     assert [line for line in ran.out.splitlines() if not line.startswith("!")] == [
+        "||x.example.org^",
         "||b.example.com^",
         "|c.example.com^",
-        "||x.example.org^",
     ]
 
 

@@ -17,7 +17,7 @@ def merged(stated: Sequence[Rule]) -> Blocklist:
     for rule in stated:  # one source a rule: the order and the grouping must not matter
         parsed = Parsed()
         parsed.add(rule)
-        blocklist.merge(keys_of(parsed.names))
+        blocklist.merge(keys_of(parsed))
     return blocklist
 
 
@@ -75,7 +75,7 @@ def test_among_the_operators_names_the_most_specific_decides(stated: list[Rule])
 def test_a_tree_folds_what_is_below_it_and_keeps_exceptions() -> None:
     tree, allow = Kind(Scope.TREE), Kind(Scope.TREE, allow=True)
     resolved = resolve(merged([Rule("z.test", tree), Rule("a.z.test", tree), Rule("b.z.test", allow)]).masks)
-    assert [(entry, code & 3) for entry, code in resolved.entries()] == [(b"test.z.", 3), (b"test.z.b.", 0)]
+    assert [(entry, code & 3) for entry, code in resolved.entries()] == [(b"tset.z.", 3), (b"tset.z.b.", 0)]
 
 
 def test_what_the_author_of_a_list_states_no_feed_weakens() -> None:

@@ -46,8 +46,8 @@ def test_item_49_a_rule_that_would_take_out_too_much_is_quarantined(rule: Rule, 
     parsed = Parsed()
     parsed.add(rule)
     parsed.add(other)
-    keys = keys_of(parsed.names)
-    found = guard(parsed.names, keys, FENCE)
+    keys = keys_of(parsed)
+    found = guard(keys, FENCE)
     left = {Rule(unkey(name).decode(), kind) for kind, names in keys.items() for name in names}
     if why:
         assert [(quarantined.rule, quarantined.why) for quarantined in found] == [(rule, why)]

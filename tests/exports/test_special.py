@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sinkhole.bundle import MASK_SHIFT
-from sinkhole.compiler.blocklist import resolve
+from sinkhole.compiler.blocklist import Fold, resolve
 from sinkhole.exports.fit import Fitted, fit
 from sinkhole.exports.render import render
 from sinkhole.formats import FORMATS
@@ -41,7 +41,7 @@ def _by_name(meaning: Meaning) -> Consumer:
 
 def exported(stated: list[Rule], special: list[Special], format: Format) -> tuple[Fitted, bytes]:
     blocklist = merged(stated)
-    masks = {key: code >> MASK_SHIFT for code, keys in blocklist.masked().items() for key in keys}
+    masks = {key: code >> MASK_SHIFT for key, code in Fold().masked(blocklist.masks)}
     fitted = fit(resolve(blocklist.masks), (), format, special, masks)
     return fitted, b"".join(render(fitted, format, Header(title="test")))
 

@@ -106,5 +106,5 @@ def test_csv_parses_as_such_and_no_cell_is_a_formula() -> None:
 def test_json_parses_as_such_and_says_what_the_list_is() -> None:
     found = json.loads(exported("json", Header('T"\n', license="MIT", version="1", notes=["n"]), *RULES))
     assert found[0] == {"list": {"title": 'T"\n', "license": "MIT", "version": "1", "notes": ["n"]}}
-    assert [entry["name"] for entry in found[1:]] == ["-b.test", "a.test", "ok.a.test"]
+    assert [entry["name"] for entry in found[1:]] == ["a.test", "ok.a.test", "-b.test"]
     assert json.loads(exported("json", Header("T"))) == [{"list": {"title": "T"}}]

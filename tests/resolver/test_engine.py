@@ -304,7 +304,7 @@ class Broken:
         return 0
 
     def decide(self, profile: int, key: bytes, qtype: int) -> Verdict:
-        if key.startswith(b"test.fault."):
+        if key.startswith(b"tset.tluaf."):
             raise RecursionError("a fault")
         return FORWARD
 

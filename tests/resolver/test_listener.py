@@ -453,7 +453,7 @@ class Faulty(Trees):
     """A policy that fails for one name."""
 
     def decide(self, profile: int, key: bytes, qtype: int) -> Verdict:
-        if key.startswith(b"test.fault."):
+        if key.startswith(b"tset.tluaf."):
             raise UnicodeDecodeError("ascii", b"", 0, 1, "a fault")
         return super().decide(profile, key, qtype)
 
