@@ -9,6 +9,7 @@ from pathlib import Path
 from sinkhole import bundle
 from sinkhole.catalogue import loader
 from sinkhole.compiler import build, plan
+from sinkhole.compiler.parsed import Cache
 from sinkhole.config import Config
 from sinkhole.config import load as load_config
 from sinkhole.feeds import fetch
@@ -24,14 +25,17 @@ def configured(directory: Path, text: str) -> Config:
     return load_config(path, CATALOGUE)
 
 
-def made(directory: Path, text: str = "", feeds: Mapping[str, str] | None = None) -> build.Built:
+def made(
+    directory: Path, text: str = "", feeds: Mapping[str, str] | None = None, cache: Cache | None = None
+) -> build.Built:
     """The result of building the configuration ``text`` with local ``feeds``, a text by file name."""
+    directory.mkdir(exist_ok=True)
     for name, content in (feeds or {}).items():
         (directory / name).write_text(content, encoding="utf-8")
     wanted = plan.make(configured(directory, text or "{}"), CATALOGUE)
     now = datetime(2025, 3, 1, tzinfo=UTC)
     copies = build.feeds(wanted, Store(directory / "state"), fetcher=fetch.load, offline=True, now=now)
-    return build.build(wanted, copies, directory / "bundles")
+    return build.build(wanted, copies, directory / "bundles", cache=cache)
 
 
 def opened(directory: Path, text: str = "", feeds: Mapping[str, str] | None = None) -> bundle.Bundle:

@@ -18,6 +18,7 @@ from sinkhole import bundle
 from sinkhole.compiler import change, history
 from sinkhole.compiler.change import Before
 from sinkhole.compiler.compile import Compiled, compile_list, own_rules
+from sinkhole.compiler.parallel import spare
 from sinkhole.compiler.parsed import Cache
 from sinkhole.compiler.plan import ListPlan, Plan, SourcePlan
 from sinkhole.compiler.source import SourceRules, Text
@@ -138,17 +139,26 @@ def compile_lists(
 ) -> Choice:
     """Compile ``lists`` from the copies there are, or, where a guard refuses one, from the text in use ``before``."""
     copies = {feed.source.location: Text(feed.copy.path, feed.copy.sha256) for feed in feeds if feed.copy}
+    cache = cache or Cache()
+    wanted = [
+        (source, copies[source.location], entry.allows, plan.fence)
+        for entry in lists
+        for source in entry.sources
+        if source.location in copies
+    ]
+    cache.ahead(wanted, spare())
     compiled: list[Compiled] = []
     texts: dict[tuple[str, str], Text] = {}
     refused: list[str] = []
     accepted: list[str] = []
     for at, entry in enumerate(lists):
         progress("compile", at, len(lists))
-        chooser = _Chooser(plan, entry, copies, before, accept, cache or Cache())
+        chooser = _Chooser(plan, entry, copies, before, accept, cache)
         compiled.append(chooser.compile())
         texts |= {(entry.id, location): text for location, text in chooser.used.items()}
         refused += chooser.refused
         accepted += chooser.accepted
+    cache.close()
     progress("compile", len(lists), len(lists))
     return Choice(tuple(compiled), texts, tuple(dict.fromkeys(refused)), tuple(dict.fromkeys(accepted)))
 

@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 import hashlib
-from array import array
+import marshal
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from itertools import compress, pairwise
-from typing import Any
+from functools import cached_property, partial
+from itertools import accumulate, compress, pairwise
+from operator import add
+from typing import Any, BinaryIO, NamedTuple
 
 from sinkhole.bundle import MASK_SHIFT, Entries
 from sinkhole.compiler.blocklist import REDUNDANT, Blocklist, Code, Fold, Resolved, keys_of, resolve_nearest
+from sinkhole.compiler.parallel import Helper, spare
 from sinkhole.compiler.plan import ListPlan, SourcePlan
 from sinkhole.compiler.ranges import BOUNDS, COUNT, Ranges, cut, keys_in, range_of
 from sinkhole.compiler.source import SourceReport, SourceRules
 from sinkhole.names import key
 from sinkhole.rules import Kind, Parsed, Rule, Special
+
+#: Of one range: keys, each followed by a line feed; their codes; and the entries.
+Part = tuple[bytes, bytes | bytearray, Entries]
+
+#: Keys of fewer octets than this are merged before a helper has begun.
+_WORTH_HELP = 4 << 20
 
 
 @dataclass(frozen=True)
@@ -69,40 +77,100 @@ def compile_list(plan: ListPlan, rules: Callable[[SourcePlan], SourceRules | Non
     own = Parsed()
     for entry in plan.own:
         own.add(entry.rule)
-    resolved, entries = _merged(
+    merge = Merge(
         [found.keys for found in sources],
         [rule for rule in gone if isinstance(rule, Rule)],
         {kind: cut(found) for kind, found in keys_of(own).items()},
         bool(stated),
     )
+    resolved, entries = merge.all()
     hosts = frozenset(key(host.encode()) for host in plan.hosts)
     return Compiled(plan, resolved, entries, hosts, tuple(found.report for found in sources), stated)
 
 
-def _merged(
-    sources: Sequence[Mapping[Kind, Ranges]], gone: Iterable[Rule], own: Mapping[Kind, Ranges], special: bool
-) -> tuple[Resolved, list[Entries]]:
-    """Range by range, what the rules of a list come to, and its entries."""
-    taken_back: dict[int, list[Rule]] = {}
-    for rule in gone:
-        taken_back.setdefault(range_of(key(rule.name.encode())), []).append(rule)
-    fold, fold_masks = Fold(), Fold()
-    texts, codes, entries = [], bytearray(), []
-    for at in range(COUNT):
+class Merge(NamedTuple):
+    """The rules of a list: of its sources, those that are taken back, and its own. ``special``: it has others too, and
+    so masks for entries."""
+
+    sources: Sequence[Mapping[Kind, Ranges]]
+    gone: Sequence[Rule]
+    own: Mapping[Kind, Ranges]
+    special: bool
+
+    def all(self) -> tuple[Resolved, list[Entries]]:
+        """What the rules come to, and the entries in ranges; a helper does half of a large list."""
+        sizes = [0] * COUNT
+        for ranges in (ranges for source in self.sources for ranges in source.values()):
+            sizes = list(map(add, sizes, map(len, ranges)))
+        sums = list(accumulate(sizes))
+        if not spare() or sums[-1] < _WORTH_HELP:
+            return _joined(self.part(0, COUNT))
+        half = bisect_left(sums, sums[-1] // 2)
+        helper = Helper(partial(self._say, half))
+        try:
+            found = self.part(0, half)
+            try:
+                found += [(text, codes, Entries(*entries)) for text, codes, entries in marshal.load(helper.said)]
+            except (EOFError, ValueError, TypeError):
+                found += self.part(half, COUNT)
+        finally:
+            helper.close()
+        return _joined(found)
+
+    def _say(self, half: int, said: BinaryIO) -> None:
+        """What a helper does: the second part."""
+        found = [
+            (text, bytes(codes), (entries.text, tuple(entries.codes) if self.special else bytes(entries.codes)))
+            for text, codes, entries in self.part(half, COUNT)
+        ]
+        marshal.dump(found, said)
+
+    def part(self, start: int, end: int) -> list[Part]:
+        """The ranges from ``start`` to before ``end``."""
+        taken_back: dict[int, list[Rule]] = {}
+        for rule in self.gone:
+            taken_back.setdefault(range_of(key(rule.name.encode())), []).append(rule)
+        fold, fold_masks = Fold(), Fold()
+        if start:
+            above = self._above(BOUNDS[start - 1], taken_back)
+            fold.resolve(above)
+            list(fold_masks.masked(above))
+        found: list[Part] = []
+        for at in range(start, end):
+            masks = self._masks(at, taken_back.get(at, ()))
+            keys, codes = fold.resolve(masks)
+            entries = _deciding(keys, codes)
+            if self.special:
+                pairs = list(fold_masks.masked(masks))
+                entries = Entries(b"\n".join([key for key, _ in pairs]), [code for _, code in pairs])
+            found.append((b"".join((b"\n".join(keys), b"\n")) if keys else b"", codes, entries))
+        return found
+
+    def _masks(self, at: int, taken_back: Iterable[Rule]) -> dict[bytes, int]:
+        """The masks of the keys in one range."""
         blocklist = Blocklist()
-        blocklist.merge(_keys(sources, at))
-        for rule in taken_back.get(at, ()):
+        blocklist.merge(_keys(self.sources, at))
+        for rule in taken_back:
             blocklist.take_back(rule)
-        blocklist.merge(_keys([own], at))
-        keys, found = fold.resolve(blocklist.masks)
-        texts.append(b"".join((b"\n".join(keys), b"\n")) if keys else b"")
-        codes += found
-        if special:
-            pairs = list(fold_masks.masked(blocklist.masks))
-            entries.append(Entries(b"\n".join([key for key, _ in pairs]), array("H", [code for _, code in pairs])))
-        else:
-            entries.append(_deciding(keys, found))
-    return Resolved(b"".join(texts), codes), entries
+        blocklist.merge(_keys([self.own], at))
+        return blocklist.masks
+
+    def _above(self, bound: bytes, taken_back: Mapping[int, list[Rule]]) -> dict[bytes, int]:
+        """The masks of all keys above those from ``bound`` on."""
+        found: dict[bytes, int] = {}
+        end = bound.find(b".") + 1
+        while end:
+            at = range_of(above := bound[:end])
+            masks = self._masks(at, taken_back.get(at, ()))
+            if above in masks:
+                found[above] = masks[above]
+            end = bound.find(b".", end) + 1
+        return found
+
+
+def _joined(parts: Sequence[Part]) -> tuple[Resolved, list[Entries]]:
+    resolved = Resolved(b"".join([text for text, _, _ in parts]), b"".join([codes for _, codes, _ in parts]))
+    return resolved, [entries for _, _, entries in parts]
 
 
 def _keys(sources: Iterable[Mapping[Kind, Ranges]], at: int) -> dict[Kind, list[bytes]]:

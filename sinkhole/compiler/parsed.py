@@ -13,19 +13,28 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from functools import partial
 from itertools import accumulate, pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from sinkhole.compiler.guard import Fence, Quarantined
+from sinkhole.compiler.parallel import Helper
 from sinkhole.compiler.plan import SourcePlan
 from sinkhole.compiler.ranges import Ranges
 from sinkhole.compiler.source import SourceReport, SourceRules, Text, read_source
 from sinkhole.compiler.tool import tool
-from sinkhole.errors import SinkholeError
+from sinkhole.errors import FormatError, SinkholeError
 from sinkhole.files import TEMPORARY, write_atomic
 from sinkhole.rules import Kind, On, Rank, Rule, Scope, Skipped, Special
+
+#: What :meth:`Cache.read` is asked for.
+Wanted = tuple[SourcePlan, Text, bool, Fence]
+
+#: Texts of fewer octets than this together are read before a helper has begun.
+_WORTH_HELP = 4 << 20
 
 
 class Cache:
@@ -35,22 +44,65 @@ class Cache:
         self.directory = directory
         self.keep = keep
         self._used: set[str] = set()
+        self._coming: dict[str, Helper] = {}
+
+    def ahead(self, wanted: Iterable[Wanted], helpers: int) -> None:
+        """Begin to read what is wanted next, in processes of their own: all but the first part, which is the caller's.
+        Each takes a part of those that have no entry yet."""
+        if self.directory is None or not self.keep or helpers < 1:
+            return
+        missing = {name: asked for asked in wanted if not self._path(name := _name(*asked)).exists()}
+        sizes = {name: asked[1].path.stat().st_size for name, asked in missing.items()}
+        if (total := sum(sizes.values())) < _WORTH_HELP:
+            return
+        parts: dict[int, list[str]] = {}
+        for name, before in zip(sizes, accumulate(sizes.values(), initial=0), strict=False):
+            parts.setdefault((helpers + 1) * before // total, []).append(name)
+        for number, names in parts.items():
+            if number:
+                helper = Helper(partial(self._read_all, {name: missing[name] for name in names}))
+                self._coming |= dict.fromkeys(names, helper)
+
+    def _read_all(self, wanted: Mapping[str, Wanted], said: BinaryIO) -> None:
+        """What a helper does: make entries, and say the name of each."""
+        for name, asked in wanted.items():
+            with suppress(FormatError):
+                self._make(name, *asked)
+            said.write(name.encode() + b"\n")
+            said.flush()
+
+    def close(self) -> None:
+        """End what is still being read ahead."""
+        for helper in set(self._coming.values()):
+            helper.close()
+        self._coming.clear()
 
     def read(self, source: SourcePlan, text: Text, allows: bool, fence: Fence) -> SourceRules:
         """:func:`~sinkhole.compiler.source.read_source`, or what it gave before."""
         if self.directory is None:
             return read_source(source, text, allows, fence)
-        asked = (tool(), text.sha256, source.format, source.subdomains, allows, fence.portable)
-        name = hashlib.sha256(repr(asked).encode()).hexdigest()
-        path = self.directory / name
+        name = _name(source, text, allows, fence)
         self._used.add(name)
+        if helper := self._coming.pop(name, None):
+            for line in helper.said:
+                if line == name.encode() + b"\n":
+                    break
+            if helper not in self._coming.values():
+                helper.close()
         with suppress(OSError, ValueError, TypeError, LookupError):
-            return _loaded(path.read_bytes(), source, text)
+            return _loaded(self._path(name).read_bytes(), source, text)
+        return self._make(name, source, text, allows, fence)
+
+    def _make(self, name: str, source: SourcePlan, text: Text, allows: bool, fence: Fence) -> SourceRules:
         rules = read_source(source, text, allows, fence)
         if self.keep:
             with suppress(SinkholeError):  # a full disk costs time here, and the bundle says so if it matters
-                write_atomic(path, _dumped(rules), flush=False)
+                write_atomic(self._path(name), _dumped(rules), flush=False)
         return rules
+
+    def _path(self, name: str) -> Path:
+        assert self.directory
+        return self.directory / name
 
     def prune(self) -> None:
         """Remove what this instance did not use, and what a crash left."""
@@ -58,6 +110,12 @@ class Cache:
             for entry in os.scandir(self.directory):
                 if entry.name not in self._used or entry.name.startswith(TEMPORARY):
                     Path(entry.path).unlink(missing_ok=True)
+
+
+def _name(source: SourcePlan, text: Text, allows: bool, fence: Fence) -> str:
+    """The name of an entry: a hash of all that it follows from."""
+    asked = (tool(), text.sha256, source.format, source.subdomains, allows, fence.portable)
+    return hashlib.sha256(repr(asked).encode()).hexdigest()
 
 
 def _dumped(rules: SourceRules) -> list[bytes]:

@@ -63,9 +63,8 @@ def _bad(marked: bytes) -> Iterator[int]:
     for wrong in (b"..", b".\n", b"0\n"):
         yield from _each(classes, wrong, marked)
     yield from _each(marked, b"localhost", marked)
-    if marked.count(b"\n") != marked.count(b"\n."):
-        for match in _UNMARKED.finditer(marked):
-            yield from (max(match.start() - 1, 0), match.start() + 1)
+    for match in _UNMARKED.finditer(marked):
+        yield from (max(match.start() - 1, 0), match.start() + 1)
     yield from (match.start() + 1 for match in _LONG.finditer(marked))
     yield from (match.start() for match in _TOP_WITH_UNDERSCORE.finditer(marked))
 

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
+import pytest
+
 from sinkhole import bundle
-from sinkhole.compiler import build, plan
+from sinkhole.compiler import build, compile, parsed, plan
 from sinkhole.compiler.compile import Compiled
+from sinkhole.compiler.parsed import Cache
 from sinkhole.feeds import fetch
 from sinkhole.feeds.store import Store
 from tests.bundles import CATALOGUE, configured, made
@@ -126,3 +130,27 @@ def test_the_same_inputs_give_the_same_bundle_wherever_and_in_whatever_order(tmp
         "own.json",
     ):
         assert (one.path / name).read_bytes() == (turned.path / name).read_bytes()
+
+
+@pytest.mark.parametrize("special", ["", "||x.ads.test^$dnstype=A\n", "||keep.ads.test^$badfilter\n||keep.ads.test^\n"])
+@pytest.mark.parametrize("dies", [False, True])
+def test_helpers_change_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, special: str, dies: bool) -> None:
+    tops = ("com", "net", "test")
+    names = [f"{word}{at}.example.{top}" for at in range(60) for word in ("a", "k", "z") for top in tops]
+    feeds = {
+        "x.txt": "".join(f"||{name}^\n" for name in names) + "||com^$important\n@@||z7.example.com^\n" + special,
+        "y.txt": "".join(f"0.0.0.0 www.{name}\n" for name in names[::2]),
+        "z.txt": "".join(f"{name}\n" for name in names[::-3]),
+    }
+    text = "lists: {l: {sources: [./x.txt, ./y.txt, ./z.txt]}}"
+    expected = made(tmp_path / "alone", text, feeds)
+    for module in (parsed, compile):
+        monkeypatch.setattr(module, "_WORTH_HELP", 0)
+    for module in (build, compile):
+        monkeypatch.setattr(module, "spare", lambda: 2)
+    if dies:
+        monkeypatch.setattr(Cache, "_read_all", lambda *_: sys.exit())
+        monkeypatch.setattr(compile.Merge, "_say", lambda *_: sys.exit())
+    found = made(tmp_path / "helped", text, feeds, Cache(tmp_path / "parsed"))
+    assert found.path.name == expected.path.name
+    assert [entry.reports for entry in found.lists] == [entry.reports for entry in expected.lists]
