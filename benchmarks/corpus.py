@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import argparse
 import random
+import re
 import sys
 from collections.abc import Iterable, Iterator
+from functools import partial
 from pathlib import Path
+from zlib import crc32
 
 COUNT = 1_100_000
 SEED = 20250205
@@ -24,6 +27,13 @@ FORMS = {
     "unbound": 'local-zone: "{0}." always_null\n',
     "rpz": "{0} A 0.0.0.0\n{0} AAAA ::\n*.{0} A 0.0.0.0\n*.{0} AAAA ::\n",
 }
+#: A name of two labels or more in a line of any syntax: all but its top label, and that.
+_NAME = re.compile(rb"((?:[A-Za-z0-9_-]{1,63}\.)+)([A-Za-z][A-Za-z0-9-]*[A-Za-z0-9])(?![\w.-])")
+_LETTERS = b"abcdefghijklmnopqrstuvwxyz"
+_LATER = _LETTERS[13:] + _LETTERS[:13]
+_TURNED = bytes.maketrans(_LETTERS + _LETTERS.upper(), _LATER + _LATER.upper())
+#: Of a hundred lines, how many a derived list keeps; of how many names, one stays as it is.
+_KEPT, _SAME = 84, 3
 _CONSONANTS, _VOWELS = "bcdfghjklmnprstvwxz", "aeiou"
 _HOSTS = ("ads", "track", "pixel", "cdn", "stats", "click", "www", "m", "api", "go")
 
@@ -58,6 +68,23 @@ def _word(draw: random.Random) -> str:
 def _host(draw: random.Random) -> str:
     host = draw.choice(_HOSTS)
     return f"{host}{draw.randrange(100)}" if draw.random() < 0.4 else host
+
+
+def derive(text: bytes) -> bytes:
+    """A list of the same syntax as ``text``, and of like names: most lines, with most names rotated by 13 letters below
+    their top label. Names that two lists share are shared by what is derived from them."""
+    lines = (line for line in text.split(b"\n") if crc32(line) % 100 < _KEPT)
+    return b"\n".join(rotated(line, _SAME) for line in lines)
+
+
+def rotated(line: bytes, same: int = 0) -> bytes:
+    """A line with another name in it, but for one name of ``same``; a comment stays."""
+    return line if line.startswith((b"#", b"!", b";")) else _NAME.sub(partial(_rotated, same), line, count=1)
+
+
+def _rotated(same: int, match: re.Match[bytes]) -> bytes:
+    below, top = match.groups()
+    return match[0] if same and crc32(below) % same == 0 else below.translate(_TURNED) + top
 
 
 def write(path: Path, found: Iterable[str], form: str) -> None:
