@@ -27,7 +27,7 @@ import shutil
 import sys
 import tempfile
 from array import array
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -247,6 +247,15 @@ class Bundle:
         texts = (self._keys[at + 1 : end] for at, end in pairwise(self._blocks))
         keys = chain.from_iterable(text.split(b"\n") for text in texts)
         return zip(keys, map(self._attributes.__getitem__, self._numbers), strict=True)
+
+    def between(self, start: bytes, end: bytes) -> tuple[list[bytes], Sequence[Attribute]]:
+        """The keys from ``start`` to before ``end``, and their attributes."""
+        first = max(bisect_right(self._firsts, start) - 1, 0)
+        last = bisect_left(self._firsts, end)
+        keys = self._keys[self._blocks[first] + 1 : self._blocks[last]].split(b"\n") if first < last else []
+        at, to = bisect_left(keys, start), bisect_left(keys, end)
+        numbers = self._numbers[first * BLOCK + at : first * BLOCK + to]
+        return keys[at:to], list(map(self._attributes.__getitem__, numbers))
 
     def _prefixes(self, key: bytes) -> list[tuple[int, int]]:
         """(length, place) of every key that is ``key`` or an ancestor of it. Most of them are in one block; of those in

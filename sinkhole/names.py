@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache, lru_cache
 
 import idna
@@ -191,8 +191,18 @@ def _suffix_rules() -> tuple[frozenset[bytes], frozenset[bytes], frozenset[bytes
 def public_suffixes(keys: Sequence[bytes]) -> set[bytes]:
     """Those of the sorted ``keys`` that are keys of public suffixes (``com``, ``co.uk``, ``github.io``):
     https://publicsuffix.org/list/."""
-    suffixes, wild, exceptions = _suffix_rules()
-    found = set(suffixes.intersection(keys))
+    return listed_suffixes(keys) | wild_suffixes(keys)
+
+
+def listed_suffixes(keys: Iterable[bytes]) -> set[bytes]:
+    """Those of ``keys``, in any order, that the list has as they are."""
+    return set(_suffix_rules()[0].intersection(keys))
+
+
+def wild_suffixes(keys: Sequence[bytes]) -> set[bytes]:
+    """Those of the sorted ``keys`` that are public suffixes by a rule for everything just below a name (``*.ck``)."""
+    _, wild, exceptions = _suffix_rules()
+    found: set[bytes] = set()
     for parent in wild:
         below = keys[bisect_left(keys, parent) : bisect_left(keys, parent + b"\xff")]
         found.update(key for key in below if key.count(b".") == parent.count(b".") + 1)

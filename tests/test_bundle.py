@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,20 @@ def test_every_entry_is_read_back(tmp_path_factory: pytest.TempPathFactory, list
         {name for _, name, _ in wanted if key(b"x.b.a.test").startswith(name)}, key=len
     )
     assert len(opened) == len({name for _, name, _ in wanted})
+
+
+def test_keys_are_found_between_any_two_and_one_by_one(tmp_path: Path) -> None:
+    keys = sorted(key(b"%s%d.test" % (word, at)) for word in (b"", b"x.", b"y-", b"z.x.") for at in range(40))
+    opened = bundle.load(write(tmp_path, [{3: keys[::2]}, {1: keys[1::3]}]))
+    items = list(opened.items())
+    assert [found for found, _ in items] == sorted({*keys[::2], *keys[1::3]})
+    for start, end in product([b"", b"\xff", *keys[::7]], repeat=2):
+        expected = [(found, attribute) for found, attribute in items if start <= found < end]
+        assert list(zip(*opened.between(start, end), strict=True)) == expected
+    for asked in keys:
+        assert opened.entry(asked) == dict(items).get(asked, ())
+        assert opened.matches(asked + b"a.") == [item for item in items if asked.startswith(item[0])]
+    assert opened.matches(key(b"\n".join(name[-2::-1] for name in keys[:2]))) == []
 
 
 def test_the_same_content_has_the_same_name_and_another_has_not(tmp_path: Path) -> None:

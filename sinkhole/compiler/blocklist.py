@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import chain, groupby, islice
-from operator import eq
+from itertools import chain, islice
 
 from sinkhole import names
 from sinkhole.bundle import MASK_SHIFT, MASKED
@@ -19,7 +18,7 @@ Keys = Mapping[Kind, list[bytes]]
 
 
 def keys_of(parsed: Parsed, meant: Callable[[Kind], Kind] = lambda kind: kind) -> dict[Kind, list[bytes]]:
-    """The keys of all names by kind, distinct and sorted; ``meant`` gives the kind that one stands for."""
+    """The keys of all names by kind, as they come; ``meant`` gives the kind that one stands for."""
     keys: dict[Kind, list[bytes]] = {}
     for kind, texts in parsed.bulk.items():
         found = keys.setdefault(meant(kind), [])
@@ -27,10 +26,6 @@ def keys_of(parsed: Parsed, meant: Callable[[Kind], Kind] = lambda kind: kind) -
             found += text[::-1].split(b"\n")[1:]
     for kind, names_ in parsed.single.items():
         keys.setdefault(meant(kind), []).extend(map(names.key, names_))
-    for kind, found in keys.items():
-        found.sort()
-        if any(map(eq, found, islice(found, 1, None))):
-            keys[kind] = [key for key, _ in groupby(found)]
     return keys
 
 

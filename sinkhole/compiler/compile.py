@@ -80,7 +80,7 @@ def compile_list(plan: ListPlan, rules: Callable[[SourcePlan], SourceRules | Non
     merge = Merge(
         [found.keys for found in sources],
         [rule for rule in gone if isinstance(rule, Rule)],
-        {kind: cut(found) for kind, found in keys_of(own).items()},
+        {kind: cut(sorted(found)) for kind, found in keys_of(own).items()},
         bool(stated),
     )
     resolved, entries = merge.all()

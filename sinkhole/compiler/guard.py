@@ -6,14 +6,14 @@ writes into the configuration is the operator's to decide.
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import re2
 
 from sinkhole.catalogue.model import Target
-from sinkhole.names import key, lineage, public_suffixes, unkey
+from sinkhole.names import key, lineage, listed_suffixes, unkey, wild_suffixes
 from sinkhole.rules import Kind, On, Rule, Scope, Special
 
 #: Names that no pattern is about: one that finds any of them finds nearly all below that suffix.
@@ -60,18 +60,23 @@ def _key(name: str) -> bytes:
 
 
 def guard(keys: dict[Kind, list[bytes]], fence: Fence) -> list[Quarantined]:
-    """Take out of ``keys`` (sorted, by kind) every rule that ``fence`` or the public suffix list forbids. ``keys`` are
-    distinct and sorted."""
+    """Sort ``keys``, given by kind in any order, and take out what ``fence`` or the public suffix list forbids."""
     found: list[Quarantined] = []
-    for kind in keys:
+    for kind, stated in keys.items():
+        suffixes = listed_suffixes(stated) if _covers(kind) else set()  # before they lie about in memory in this order
+        stated.sort()
         refused: dict[bytes, str] = {}
-        for found_key, why in _refused(kind, keys[kind], fence):
+        for found_key, why in _refused(kind, stated, suffixes, fence):
             refused.setdefault(found_key, why)
-        if refused:
-            for found_key in refused:
-                del keys[kind][bisect_left(keys[kind], found_key)]
-            found += (Quarantined(Rule(unkey(key).decode(), kind), why) for key, why in refused.items())
+        for found_key in refused:
+            del stated[bisect_left(stated, found_key) : bisect_right(stated, found_key)]
+        found += (Quarantined(Rule(unkey(key).decode(), kind), why) for key, why in refused.items())
     return found
+
+
+def _covers(kind: Kind) -> bool:
+    """Whether a rule blocks names below its own."""
+    return not kind.allow and Scope.SUBDOMAINS in kind.scope
 
 
 def guard_special(rules: Iterable[Special], fence: Fence) -> tuple[list[Special], list[Quarantined]]:
@@ -87,7 +92,8 @@ def guard_special(rules: Iterable[Special], fence: Fence) -> tuple[list[Special]
 
 def _special_refusal(rule: Special, fence: Fence) -> str | None:
     if rule.on is On.NAME:
-        return next((why for _, why in _refused(rule.kind, [key(rule.what.encode())], fence)), None)
+        stated = [key(rule.what.encode())]
+        return next((why for _, why in _refused(rule.kind, stated, listed_suffixes(stated), fence)), None)
     if rule.kind.allow or rule.on not in (On.PATTERN, On.NOT_PATTERN):
         return None
     pattern = re2.compile(rule.what)
@@ -99,7 +105,7 @@ def _special_refusal(rule: Special, fence: Fence) -> str | None:
     return None
 
 
-def _refused(kind: Kind, keys: list[bytes], fence: Fence) -> Iterator[tuple[bytes, str]]:
+def _refused(kind: Kind, keys: list[bytes], suffixes: set[bytes], fence: Fence) -> Iterator[tuple[bytes, str]]:
     for name in fence.protected:
         yield from ((key, "a protected name") for key in _under(keys, name))
     if kind.allow:
@@ -108,9 +114,9 @@ def _refused(kind: Kind, keys: list[bytes], fence: Fence) -> Iterator[tuple[byte
         yield from ((key, "a never-block name") for key in _under(keys, name))
     if kind.scope & Scope.EXACT:
         yield from ((name, "a never-block name") for name in fence.names if name in _under(keys, name)[:1])
-    if kind.scope & Scope.SUBDOMAINS:
-        yield from ((key, "covers a never-block name") for key in sorted(fence.above.intersection(keys)))
-        yield from ((key, "a public suffix") for key in sorted(public_suffixes(keys)))
+    if _covers(kind):
+        yield from ((key, "covers a never-block name") for key in sorted(fence.above) if key in _under(keys, key)[:1])
+        yield from ((key, "a public suffix") for key in sorted(suffixes | wild_suffixes(keys)))
 
 
 def _under(keys: list[bytes], name: bytes) -> list[bytes]:

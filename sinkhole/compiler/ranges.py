@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
-from itertools import pairwise
+from itertools import groupby, islice, pairwise
+from operator import eq
 
 _OCTETS = [bytes((octet,)) for octet in b"-0123456789abcdefghijklmnopqrstuvwxyz"]
 _LARGE = (b"moc.", b"ten.", b"gro.", b"ofni.", b"zyx.", b"ur.", b"ed.", b"ku.", b"rb.", b"pj.", b"nc.")
@@ -27,9 +28,18 @@ Ranges = Sequence[bytes]
 
 
 def cut(keys: Sequence[bytes]) -> list[bytes]:
-    """Sorted keys in ranges."""
+    """Sorted keys in ranges, each key once."""
     places = [0, *(bisect_left(keys, bound) for bound in BOUNDS), len(keys)]
-    return [b"\n".join(keys[at:end]) for at, end in pairwise(places)]
+    return [b"\n".join(_once(keys[at:end])) for at, end in pairwise(places)]
+
+
+def _once(keys: Sequence[bytes]) -> Sequence[bytes]:
+    return [key for key, _ in groupby(keys)] if any(map(eq, keys, islice(keys, 1, None))) else keys
+
+
+def count(ranges: Ranges) -> int:
+    """How many keys there are."""
+    return sum(text.count(b"\n") + 1 for text in ranges if text)
 
 
 def keys_in(text: bytes) -> list[bytes]:

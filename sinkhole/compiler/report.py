@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import compress, pairwise
 from typing import Any
 
 from sinkhole import bundle
@@ -10,7 +11,7 @@ from sinkhole.compiler.build import Built
 from sinkhole.compiler.compile import Compiled
 from sinkhole.compiler.parsed import Cache
 from sinkhole.compiler.plan import Plan
-from sinkhole.compiler.ranges import keys_in
+from sinkhole.compiler.ranges import BOUNDS, keys_in
 from sinkhole.compiler.source import SourceReport, SourceRules, Text
 from sinkhole.policy.policy import INTERNAL
 from sinkhole.policy.special import ENFORCED, stated
@@ -67,11 +68,24 @@ def _list_change(made: Compiled, was: Mapping[str, Any] | None, opened: bundle.B
     if not was or not opened:
         return now + len(new), 0
     number = opened.lists.index(made.plan.id)
-    kept = sum((number, code) in opened.entry(key) for found in made.entries for key, code in found)
+    kept = sum(
+        _kept(found, number, *opened.between(start, end))
+        for found, (start, end) in zip(made.entries, pairwise((b"", *BOUNDS, b"\xff")), strict=True)
+    )
     old: set[tuple[Special, str]] = {
         (entry.rule._replace(line=0), entry.source) for entry in stated(opened.special) if entry.list == number
     }
     return now - kept + len(new - old), was["entries"] - kept + len(old - new)
+
+
+def _kept(now: bundle.Entries, number: int, keys: Sequence[bytes], attributes: Sequence[bundle.Attribute]) -> int:
+    """How many entries were there before, when ``keys`` had ``attributes``."""
+    kept = 0
+    for code in set(now.codes):
+        having = {attribute for attribute in set(attributes) if (number, code) in attribute}
+        before = compress(keys, map(having.__contains__, attributes))
+        kept += len(set(compress(now.keys, map(code.__eq__, now.codes))).intersection(before))
+    return kept
 
 
 def _source_change(built: Built, made: Compiled, found: SourceReport, plan: Plan, cache: Cache) -> Change:

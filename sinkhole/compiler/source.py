@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from sinkhole.compiler.blocklist import keys_of
 from sinkhole.compiler.guard import Fence, Quarantined, guard, guard_special
 from sinkhole.compiler.plan import SourcePlan
-from sinkhole.compiler.ranges import Ranges, cut
+from sinkhole.compiler.ranges import Ranges, count, cut
 from sinkhole.feeds.fetch import shown
 from sinkhole.formats import detect, format_named, read_mixed
 from sinkhole.rules import Kind, Rule, Scope, Skipped, Special
@@ -83,6 +83,7 @@ def read_source(source: SourcePlan, text: Text, allows: bool, fence: Fence) -> S
     special = (_listed(rule) if allows else rule for rule in parsed.special)
     kept, refused = guard_special(special, fence)
     quarantined = [*guard(keys, fence), *refused]
+    ranges = {kind: cut(found) for kind, found in keys.items()}
     report = SourceReport(
         source,
         text.sha256,
@@ -90,12 +91,11 @@ def read_source(source: SourcePlan, text: Text, allows: bool, fence: Fence) -> S
         len(data),
         parsed.lines,
         rules,
-        sum(map(len, keys.values())) + len({rule._replace(line=0) for rule in kept}),
+        sum(map(count, ranges.values())) + len({rule._replace(line=0) for rule in kept}),
         parsed.skipped,
         tuple(parsed.samples),
         tuple(quarantined),
     )
-    ranges = {kind: cut(found) for kind, found in keys.items()}
     return SourceRules(ranges, tuple(kept), tuple(parsed.disabled), report)
 
 
