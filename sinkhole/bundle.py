@@ -41,12 +41,13 @@ from sinkhole.errors import BundleError
 VERSION = 2
 #: How many keys a block has: one is looked up in the first keys of all blocks, and then within a block.
 BLOCK = 16
-#: How many keys a process remembers of those that it found, or not, in a block before that of a name.
-_REMEMBERED = 4096
+#: Of how many names, and of how many ancestors of names in other blocks, a process remembers what it found.
+_REMEMBERED = 16384
 #: Codes with this bit are masks of a list with special rules, shifted by :data:`MASK_SHIFT`: its rules are weighed
 #: against those when a query comes.
 MASKED, MASK_SHIFT = 8, 4
 CURRENT = "current"
+_LINE_FEED = 10
 _NAME_LENGTH = 16
 
 #: (list number, code) of every list that has an entry for a key.
@@ -217,6 +218,7 @@ class Bundle:
         self._numbers = _uint32(path / "attributes.bin") if manifest["keys"] else array("I")
         self._firsts = (path / "index.first").read_bytes().split(b"\n")[:-1]
         self._earlier = lru_cache(_REMEMBERED)(self._place)
+        self._remembered = lru_cache(_REMEMBERED)(self._records)
 
     @property
     def name(self) -> str:
@@ -233,7 +235,10 @@ class Bundle:
 
     def records(self, key: bytes) -> tuple[int, ...]:
         """The attribute record of every key that :meth:`matches`, as numbers, after one that tells whether the last is
-        ``key`` itself; empty when none does. Equal for names that are listed alike."""
+        ``key`` itself; empty when none does. Equal for names that are listed alike. The last answers are remembered."""
+        return self._remembered(key)
+
+    def _records(self, key: bytes) -> tuple[int, ...]:
         found = self._prefixes(key)
         return (found[-1][0] == len(key), *[self._numbers[place] for _, place in found]) if found else ()
 
@@ -258,23 +263,29 @@ class Bundle:
         return keys[at:to], list(map(self._attributes.__getitem__, numbers))
 
     def _prefixes(self, key: bytes) -> list[tuple[int, int]]:
-        """(length, place) of every key that is ``key`` or an ancestor of it. Most of them are in one block; of those in
-        earlier ones, such as top labels, the last answers are remembered."""
+        """(length, place) of every key that is ``key`` or an ancestor of it, shortest first.
+
+        Most of them are in one block; of those in earlier ones, such as top labels, the last answers are remembered.
+        """
+        found: list[tuple[int, int]] = []
         block = bisect_right(self._firsts, key) - 1
         if block < 0:
-            return []
+            return found
         first = self._firsts[block]
         text = self._keys[self._blocks[block] : self._blocks[block + 1] + 1]
-        found = []
         end = key.find(b".") + 1
+        at = 0
         while end:
             part = key[:end]
             if part < first:
-                place = self._earlier(part)
-            elif (place := text.find(b"\n" + part + b"\n")) >= 0:
-                place = block * BLOCK + text.count(b"\n", 0, place)
-            if place >= 0:
-                found.append((end, place))
+                if (place := self._earlier(part)) >= 0:
+                    found.append((end, place))
+            else:  # the first line that begins with it is the key itself, or the key is not there
+                at = text.find(b"\n" + part, at)
+                if at < 0:
+                    break
+                if text[at + end + 1] == _LINE_FEED:
+                    found.append((end, block * BLOCK + text.count(b"\n", 0, at)))
             end = key.find(b".", end) + 1
         return found
 
