@@ -329,7 +329,10 @@ def load(path: Path) -> Bundle:
             raise BundleError(f"{path}: the manifest does not match the name of the bundle")
         manifest = json.loads(manifest_bytes)
         if manifest["version"] != VERSION:
-            raise BundleError(f"{path}: bundle version {manifest['version']}, this program reads version {VERSION}")
+            raise BundleError(
+                f"{path}: bundle version {manifest['version']}, this program reads version {VERSION}: "
+                "`sinkhole build` makes one"
+            )
         for name, expected in manifest["files"].items():
             if _sha256(path / name) != expected:
                 raise BundleError(f"{path / name}: damaged (its sha256 is not the one in the manifest)")

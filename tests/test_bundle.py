@@ -110,7 +110,9 @@ def test_a_bundle_of_another_version_is_refused(tmp_path: Path) -> None:
     other = tmp_path / hashlib.sha256(text.encode()).hexdigest()[:16]
     path.rename(other)
     (other / "manifest.json").write_text(text)
-    with pytest.raises(BundleError, match="bundle version 99, this program reads version 2"):
+    with pytest.raises(
+        BundleError, match="bundle version 99, this program reads version 2: `sinkhole build` makes one"
+    ):
         bundle.load(other)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import corpus
+from benchmarks import corpus, peers
 from sinkhole.formats import FORMATS
 from sinkhole.names import parse_name
 
@@ -57,3 +57,27 @@ def test_a_list_from_the_command_line_is_the_same_list() -> None:
     run = [sys.executable, "-m", "benchmarks.corpus", "--count", "3", "--form", "hosts"]
     out = subprocess.run(run, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert out == "".join(f"0.0.0.0 {name}\n" for name in corpus.names(3))
+
+
+def test_a_derived_list_has_the_same_syntax_and_shares_what_its_original_shares() -> None:
+    one = "".join(f"0.0.0.0 {name}\n" for name in corpus.names(400)).encode() + b"# a comment of example.com\n"
+    other = "".join(f"||{name}^\n" for name in corpus.names(200)).encode()
+    names = [
+        set(FORMATS[form].read(corpus.derive(text)).rules()) for form, text in (("hosts", one), ("adblock", other))
+    ]
+    assert corpus.derive(one) == corpus.derive(one)
+    assert 300 < len(names[0]) < 370
+    stated = [{rule.name for rule in found} for found in names]
+    assert len(stated[0] & stated[1]) > 100
+    assert 0.2 < len(stated[0] & set(corpus.names(400))) / len(stated[0]) < 0.5
+
+
+def test_a_run_is_timed_and_weighed(tmp_path: Path) -> None:
+    ran = peers.run([sys.executable, "-c", "held = bytearray(50_000_000)\nimport time; time.sleep(0.3)"])
+    assert ran.seconds > 0.3
+    assert ran.peak > 50e6
+    assert peers.run(["sh", "-c", "exit 0"]).seconds < ran.seconds
+    path = tmp_path / "list"
+    path.write_bytes(b"||a.test^\n" * 200)
+    peers.change(path, 0)
+    assert path.read_bytes().split(b"\n").count(b"||n.test^") == 2
