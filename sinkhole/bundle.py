@@ -30,7 +30,6 @@ from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from itertools import accumulate, chain, pairwise
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
@@ -217,8 +216,8 @@ class Bundle:
         self._blocks = _uint32(path / "index.blocks")
         self._numbers = _uint32(path / "attributes.bin") if manifest["keys"] else array("I")
         self._firsts = (path / "index.first").read_bytes().split(b"\n")[:-1]
-        self._earlier = lru_cache(_REMEMBERED)(self._place)
-        self._remembered = lru_cache(_REMEMBERED)(self._records)
+        self._earlier: dict[bytes, int] = {}
+        self._remembered: dict[bytes, tuple[int, ...]] = {}
 
     @property
     def name(self) -> str:
@@ -236,11 +235,14 @@ class Bundle:
     def records(self, key: bytes) -> tuple[int, ...]:
         """The attribute record of every key that :meth:`matches`, as numbers, after one that tells whether the last is
         ``key`` itself; empty when none does. Equal for names that are listed alike. The last answers are remembered."""
-        return self._remembered(key)
-
-    def _records(self, key: bytes) -> tuple[int, ...]:
-        found = self._prefixes(key)
-        return (found[-1][0] == len(key), *[self._numbers[place] for _, place in found]) if found else ()
+        records = self._remembered.get(key)
+        if records is None:
+            if len(self._remembered) >= _REMEMBERED:
+                self._remembered.clear()
+            found = self._prefixes(key)
+            records = (found[-1][0] == len(key), *[self._numbers[place] for _, place in found]) if found else ()
+            self._remembered[key] = records
+        return records
 
     def entry(self, key: bytes) -> Attribute:
         """The attribute of exactly ``key``."""
@@ -278,7 +280,11 @@ class Bundle:
         while end:
             part = key[:end]
             if part < first:
-                if (place := self._earlier(part)) >= 0:
+                if (place := self._earlier.get(part)) is None:
+                    if len(self._earlier) >= _REMEMBERED:
+                        self._earlier.clear()
+                    place = self._earlier[part] = self._place(part)
+                if place >= 0:
                     found.append((end, place))
             else:  # the first line that begins with it is the key itself, or the key is not there
                 at = text.find(b"\n" + part, at)

@@ -67,6 +67,17 @@ def test_keys_are_found_between_any_two_and_one_by_one(tmp_path: Path) -> None:
     assert opened.matches(key(b"\n".join(name[-2::-1] for name in keys[:2]))) == []
 
 
+def test_what_is_remembered_of_names_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bundle, "_REMEMBERED", 10)
+    keys = sorted(key(b"x.%d.test" % at) for at in range(40))
+    opened = bundle.load(write(tmp_path, [{3: keys[::2]}, {}]))
+    for _ in range(2):
+        for found in keys:
+            assert bool(opened.records(found + b"y.")) is (found in keys[::2])
+            assert len(opened._remembered) <= 10
+            assert len(opened._earlier) <= 10
+
+
 def test_the_same_content_has_the_same_name_and_another_has_not(tmp_path: Path) -> None:
     codes: list[dict[int, list[bytes]]] = [{3: [b"tset.a.", b"tset.b."]}, {1: [b"tset.b."]}]
     first, again = write(tmp_path / "1", codes), write(tmp_path / "2", codes)

@@ -40,6 +40,6 @@ def test_no_mode_lets_everything_through_in_silence() -> None:
 
 
 def test_a_closed_policy_says_why_and_an_open_one_decides_nothing() -> None:
-    closed = startup.Waiting(CLOSED).decide(startup.Waiting(CLOSED).profile("192.0.2.1"), b"com.example.", 1)
+    closed = startup.Waiting(CLOSED).decide(startup.Waiting(CLOSED).profile("192.0.2.1"), b"moc.elpmaxe.", 1)
     assert (closed.mode, closed.ede, closed.text) == ("servfail", NOT_READY, startup.TEXTS[CLOSED])
-    assert startup.Waiting(OPEN).decide(0, b"com.example.", 1).action == "forward"
+    assert startup.Waiting(OPEN).decide(0, b"moc.elpmaxe.", 1).action == "forward"
