@@ -219,7 +219,7 @@ def _target(text: str) -> Target:
         target = parse_target(text)
     except ValueError as error:
         raise SinkholeError(str(error)) from None
-    if public_suffixes([target.name.encode()]):
+    if public_suffixes([key(target.name.encode())]):
         raise SinkholeError(
             f"{target.name} is a public suffix, under which anybody may have a name; name what is needed"
         )
