@@ -5,7 +5,7 @@ Merging is ``|`` on masks (:class:`sinkhole.rules.Kind`); :func:`resolve` then w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import chain, islice
 
@@ -78,12 +78,12 @@ class Resolved:
     ``keys`` may be given as one text of lines: they are taken apart when somebody asks for them.
     """
 
-    def __init__(self, keys: Sequence[bytes] | bytes, codes: bytes | bytearray) -> None:
+    def __init__(self, keys: list[bytes] | bytes, codes: bytearray) -> None:
         self._keys = keys
         self.codes = codes
 
     @property
-    def keys(self) -> Sequence[bytes]:
+    def keys(self) -> list[bytes]:
         if isinstance(self._keys, bytes):
             self._keys = self._keys.split(b"\n")[:-1]
         return self._keys

@@ -169,7 +169,7 @@ class Merge(NamedTuple):
 
 
 def _joined(parts: Sequence[Part]) -> tuple[Resolved, list[Entries]]:
-    resolved = Resolved(b"".join([text for text, _, _ in parts]), b"".join([codes for _, codes, _ in parts]))
+    resolved = Resolved(b"".join([text for text, _, _ in parts]), bytearray().join([codes for _, codes, _ in parts]))
     return resolved, [entries for _, _, entries in parts]
 
 

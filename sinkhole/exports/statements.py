@@ -57,7 +57,7 @@ class Names:
         return []
 
 
-def _names(keys: Iterable[bytes]) -> bytes:
+def _names(keys: Sequence[bytes]) -> bytes:
     text = b"\n".join(keys[::-1])[::-1]  # lines ``.name``
     return text.replace(b"\n.", b"\n")[1:]
 
