@@ -59,7 +59,7 @@ def test_what_a_format_cannot_say_is_left_out_and_told(site: Site) -> None:
     assert rules(ran.out, "#") == ["0.0.0.0 tree.example.com", "0.0.0.0 exact.example.com"]
     assert ran.err.splitlines() == [
         "sinkhole: read 3 rules as adblock; wrote 2 entries",
-        "sinkhole: 1 rules also cover all names below theirs, which this format cannot say",
+        "sinkhole: 1 rule also covers all names below its own, which this format cannot say",
     ]
 
 
