@@ -30,11 +30,12 @@ from sinkhole.errors import SinkholeError
 from sinkhole.feeds.fetch import read_file
 from sinkhole.feeds.sniff import decode
 from sinkhole.formats import detect
+from sinkhole.names import unkey
 from sinkhole.service.settings import Settings
 from sinkhole.service.sockets import listen
 
 #: The limits that the project sets itself: octets of the build, octets of a worker, seconds to a worker's first answer.
-LIMITS = {"build-bytes": 400e6, "worker-bytes": 60e6, "answer-seconds": 0.5}
+LIMITS = {"build-bytes": 300e6, "worker-bytes": 60e6, "answer-seconds": 0.5}
 #: Names that a worker is asked for before it is weighed again: more than it keeps prepared answers for.
 ASKED = 50_000
 #: Runs ``sinkhole build``, saying at its end when each stage began and how much memory there was at most in it.
@@ -129,7 +130,7 @@ def listed(path: Path, count: int, seed: int) -> list[str]:
     number = opened.lists.index("bench")
     found = [key for key, attribute in opened.items() if any(at == number and code & 1 for at, code in attribute)]
     draw = random.Random(seed)
-    return [".".join(key.decode().split(".")[-2::-1]) for key in draw.sample(found, min(count, len(found)))]
+    return [unkey(key).decode() for key in draw.sample(found, min(count, len(found)))]
 
 
 def known(path: Path) -> bool:

@@ -27,7 +27,7 @@ from sinkhole.compiler.plan import ListPlan
 from sinkhole.exports.publish import publish
 from sinkhole.formats import FORMATS
 from sinkhole.formats.format import Format
-from sinkhole.rules import Kind, On, Parsed, Rank, Scope, Special
+from sinkhole.rules import Kind, On, Parsed, Rank, Rule, Scope, Special
 
 RULES = 1_000_000
 #: Rules a second that every format should reach.
@@ -69,11 +69,11 @@ def networks(count: int, seed: int) -> Iterator[Special]:
 
 def compiled(stated: Iterable[tuple[str, Kind]], special: Iterable[Special] = ()) -> Compiled:
     """A list as a build leaves it in memory."""
-    names: dict[Kind, list[bytes]] = {}
+    parsed = Parsed()
     for name, kind in stated:
-        names.setdefault(kind, []).append(name.encode())
+        parsed.add(Rule(name, kind))
     blocklist = Blocklist()
-    blocklist.merge(keys_of(Parsed(names)))
+    blocklist.merge(keys_of(parsed))
     told = tuple((rule, "bench") for rule in special)
     made = Compiled(ListPlan("bench", "A made-up list"), resolve(blocklist.masks), (), frozenset(), (), told)
     assert made.version  # which a build works out once

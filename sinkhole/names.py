@@ -126,11 +126,6 @@ def unkeyed(keys: Iterable[bytes]) -> bytes:
     return b"\n".join([*keys][::-1])[:-1].replace(b".\n", b"\n")[::-1]
 
 
-def unkeyed(keys: Iterable[bytes]) -> bytes:
-    """The names of many keys, separated by line breaks: :func:`unkey` without a call for each."""
-    return b"\n".join([b".".join(key.split(b".")[-2::-1]) for key in keys])
-
-
 def wire_key(wire: bytes) -> bytes:
     """The key of a wire name (uncompressed, ending in the root), lower-cased.
 

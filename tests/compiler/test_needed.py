@@ -10,7 +10,7 @@ import pytest
 from sinkhole import bundle
 from sinkhole.compiler import build, plan
 from sinkhole.config import Server
-from sinkhole.names import key
+from sinkhole.names import key, unkey
 from sinkhole.policy.policy import Policy
 from sinkhole.policy.verdict import Action
 from tests.bundles import CATALOGUE, configured, made
@@ -55,7 +55,7 @@ def test_item_52_a_feed_that_blocks_what_updates_need_is_reported_and_not_heard(
 )
 def test_item_52_a_feed_cannot_block_localhost(tmp_path: Path, line: str) -> None:
     built = made(tmp_path, CONFIG, {"feed.txt": f"0.0.0.0 ads.test\n{line}\n"})
-    assert [found for found, _ in bundle.load(built.path).items() if b"localhost" in found] == []
+    assert [found for found, _ in bundle.load(built.path).items() if b"localhost" in unkey(found)] == []
 
 
 def test_item_52_an_upstream_that_is_given_by_name_is_among_them(tmp_path: Path) -> None:
