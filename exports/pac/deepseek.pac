@@ -2,13 +2,8 @@
 // Description: Names of the DeepSeek chat assistant, its API and apps, of the third parties that its login and apps talk to, and of look-alike sites, each with public evidence.
 // License: MIT
 // Expires: 1 day
-<<<<<<< HEAD
 // Last modified: 2026-11-23
 // Version: f5bb87bceb1c
-=======
-// Last modified: 2026-11-22
-// Version: 328cf92b6984
->>>>>>> compile
 // Syntax: proxy auto-configuration
 // Usage: the URL of the automatic proxy configuration in a browser or system
 // Number of entries: 49
@@ -29,10 +24,7 @@ b("deepseekap.org",3);
 b("deepseekv3.tech",3);
 b("deepseeksr1.com",3);
 b("deepseeksvc.com",3);
-<<<<<<< HEAD
 b("captcha.fengkongcloud.com",3);
-=======
->>>>>>> compile
 b("api-fp-retry-bj.fengkongcloud.com",3);
 b("fp-it-tracker.fengkongcloud.com",3);
 b("fp-it.fengkongcloud.com",3);
@@ -50,11 +42,8 @@ b("gator.volces.com",3);
 b("apmplus.volces.com",3);
 b("deepseekss.com",3);
 b("cmpassport.com",3);
-<<<<<<< HEAD
 b("portal101.cn",3);
 b("fengkongcloud.cn",3);
-=======
->>>>>>> compile
 b("ch-deepseek.com.cn",3);
 b("ai-deepseek.com.cn",3);
 b("cn-deepseek.com.cn",3);
@@ -68,13 +57,9 @@ b("deepsesk.com.cn",3);
 b("ai-deepseel.com.cn",3);
 b("deepseekl.com.cn",3);
 b("app-deepseekcn.com.cn",3);
-<<<<<<< HEAD
 b("deepseek-desktop.com.cn",3);
 b("deepseekapp.com.cn",3);
 b("deepseek-fit.com.cn",3);
-=======
-b("deepseekapp.com.cn",3);
->>>>>>> compile
 b("deepseekv3.net",3);
 b("deepseekcn.cyou",3);
 b("deepseekaigo.cyou",3);

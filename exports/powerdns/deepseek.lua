@@ -2,13 +2,8 @@
 -- Description: Names of the DeepSeek chat assistant, its API and apps, of the third parties that its login and apps talk to, and of look-alike sites, each with public evidence.
 -- License: MIT
 -- Expires: 1 day
-<<<<<<< HEAD
 -- Last modified: 2026-11-23
 -- Version: f5bb87bceb1c
-=======
--- Last modified: 2026-11-22
--- Version: 328cf92b6984
->>>>>>> compile
 -- Syntax: PowerDNS Recursor script
 -- Usage: PowerDNS Recursor: lua-dns-script=FILE
 -- Number of entries: 49
@@ -23,10 +18,7 @@ block tree deepseekap.org
 block tree deepseekv3.tech
 block tree deepseeksr1.com
 block tree deepseeksvc.com
-<<<<<<< HEAD
 block tree captcha.fengkongcloud.com
-=======
->>>>>>> compile
 block tree api-fp-retry-bj.fengkongcloud.com
 block tree fp-it-tracker.fengkongcloud.com
 block tree fp-it.fengkongcloud.com
@@ -44,11 +36,8 @@ block tree gator.volces.com
 block tree apmplus.volces.com
 block tree deepseekss.com
 block tree cmpassport.com
-<<<<<<< HEAD
 block tree portal101.cn
 block tree fengkongcloud.cn
-=======
->>>>>>> compile
 block tree ch-deepseek.com.cn
 block tree ai-deepseek.com.cn
 block tree cn-deepseek.com.cn
@@ -62,13 +51,9 @@ block tree deepsesk.com.cn
 block tree ai-deepseel.com.cn
 block tree deepseekl.com.cn
 block tree app-deepseekcn.com.cn
-<<<<<<< HEAD
 block tree deepseek-desktop.com.cn
 block tree deepseekapp.com.cn
 block tree deepseek-fit.com.cn
-=======
-block tree deepseekapp.com.cn
->>>>>>> compile
 block tree deepseekv3.net
 block tree deepseekcn.cyou
 block tree deepseekaigo.cyou
