@@ -30,7 +30,18 @@ def test_its_names_are_blocked(tmp_path: Path, name: str, action: str) -> None:
 
     assert policy.decide(policy.profile("192.0.2.1"), key(name.encode()), QTYPE.reverse["A"]).action.value == action
     described = next(entry for entry in policy.bundle.manifest["lists"] if entry["id"] == "bypass")
-    assert described["not-enforced"] == len(ADDRESSES)
+    assert described["not-enforced"] == 0
+
+
+def test_answers_with_its_addresses_are_blocked(tmp_path: Path) -> None:
+    policy = Policy(opened(tmp_path, CONFIG), datetime(2025, 3, 1, tzinfo=UTC))
+    profile = policy.profile("192.0.2.1")
+
+    assert policy.by_address
+    for network in ADDRESSES:
+        found = policy.by_address(profile, (network.network_address.packed,), QTYPE.reverse["A"])
+        assert (found.action.value, found.list) == ("block", "bypass")
+    assert policy.by_address(profile, (bytes((192, 0, 2, 1)),), QTYPE.reverse["A"]).action.value == "forward"
 
 
 @pytest.mark.parametrize(

@@ -95,7 +95,7 @@ class ForOne:
         return profile
 
     def decide(self, profile: int, key: bytes, qtype: int) -> Verdict:
-        return BLOCK if profile and key.startswith(b"test.blocked.") else FORWARD
+        return BLOCK if profile and key.startswith(b"tset.dekcolb.") else FORWARD
 
 
 def test_one_entry_serves_those_who_may_and_those_who_may_not() -> None:
@@ -174,7 +174,7 @@ def test_judgements_are_remembered_and_bounded(monkeypatch: pytest.MonkeyPatch) 
     query = read_query(asked())
     assert query
     assert judge.verdict(0, query, ANSWERS["A"]) == BLOCK
-    assert decided[-1] == b"test.blocked.x."
+    assert decided[-1] == b"tset.dekcolb.x."
     times = len(decided)
     assert judge.verdict(0, query, ANSWERS["A"]) == BLOCK
     assert len(decided) == times

@@ -311,7 +311,7 @@ def test_names_that_are_not_judged_are_not_kept(cloaking: bool) -> None:
     world = World(Handling(cloaking=cloaking))
     heard = world.client()
     world.answer(read(message([f"{NAME}. 300 CNAME cdn.example.net.", "cdn.example.net. 300 A 192.0.2.1"])))
-    assert heard[0][0].names == ((b"net.example.cdn.",) if cloaking else ())
+    assert heard[0][0].names == ((b"ten.elpmaxe.ndc.",) if cloaking else ())
     assert heard[0][0].counts == (2, 0, 0)
 
 
