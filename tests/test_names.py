@@ -86,7 +86,7 @@ def wire(labels: list[bytes]) -> bytes:
 
 @given(LABELS)
 def test_labels_of_any_octets_have_a_key_of_their_own_and_print_safely(labels: list[bytes]) -> None:
-    """HOSTILE 7: names are compared by label, and printed with escapes only."""
+    """Names are compared by label, and printed with escapes only."""
     packed = wire(labels)
     assert names.wire_key(packed).count(b".") == len(labels)
     assert names.present(packed).isascii()

@@ -23,7 +23,7 @@ LIMITS = Limits(wire=200_000, decoded=200_000, total=0.5, retries=1)
 MACHINE = Machine(sleep=lambda seconds: None)
 HTML = b"<!DOCTYPE html><html><title>Log in</title></html>"
 
-#: Item of HOSTILE 3.4 and what it is -> the raw reply.
+#: A number, what it is -> the raw reply.
 WAYS: dict[str, Callable[[], Iterable[bytes]]] = {
     "43 gzip bomb": lambda: [http(gzip.compress(bytes(5_000_000)), "200 OK", "Content-Encoding: gzip")],
     "43 gzip in gzip": lambda: [http(gzip.compress(gzip.compress(GOOD)))],

@@ -115,7 +115,6 @@ def test_ad_is_told_to_those_who_know_it(asked: tuple[int, dict[str, int]]) -> N
 
 
 def test_item_08_nothing_of_the_query_but_its_question_comes_back() -> None:
-    """HOSTILE 3.1 item 8."""
     wire = dns.message.make_query("example.com", "A").to_wire()
     plain, trailing = read_query(wire), read_query(wire + b"trailing")
     assert plain
@@ -140,7 +139,7 @@ def test_item_08_nothing_of_the_query_but_its_question_comes_back() -> None:
     ],
 )
 def test_item_16_size(edns: dict[str, int], tcp: bool, size: int, fits: bool) -> None:
-    """HOSTILE 3.1 items 16 and 19: min(client size, 1232) over UDP, otherwise TC and no records; OPT stays."""
+    """Min(client size, 1232) over UDP, otherwise TC and no records; OPT stays."""
     query = ask(edns=edns)
     room = size - 12 - len(query.question) - (11 if edns else 0)
     record = b"\xc0\x0c" + struct.pack("!HHIH", 65_280, 1, 60, 0)
@@ -177,7 +176,7 @@ def test_opcodes_come_back() -> None:
 
 
 def test_any_is_minimal() -> None:
-    """HOSTILE 3.1 item 12; RFC 8482 4.2."""
+    """RFC 8482 4.2."""
     message, _ = told(pack(ask(qtype="ANY"), minimal_any()))
     assert message.answer[0].to_text() == 'wWw.Example.COM. 3600 IN HINFO "RFC8482" ""'
 

@@ -63,7 +63,7 @@ def test_what_is_larger_than_the_budget_is_not_remembered() -> None:
 
 @pytest.mark.parametrize(("octets", "names_held"), [(16, 0), (400, 0), (100, 1)])
 def test_item_17_random_names_stay_within_the_budget(octets: int, names_held: int) -> None:
-    """HOSTILE 3.1 item 17: the budget is about memory, so it is held against the allocator's count."""
+    """The budget is about memory, so it is held against the allocator's count."""
     cache = Cache(4 << 20)
     tracemalloc.start()
     for number in range(20_000):

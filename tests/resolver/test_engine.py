@@ -148,7 +148,7 @@ def test_a_prepared_answer_is_the_one_that_was_built(edns: int, flags: int) -> N
 
 
 def test_item_10_a_prepared_answer_is_only_for_the_same_octets() -> None:
-    """HOSTILE 3.1 item 10: options are no reason for another answer, but nothing is prepared for them either."""
+    """Options are no reason for another answer, but nothing is prepared for them either."""
     target, _ = engine()
     assert answer(target, wire("blocked.test", edns=0)).options
     cookie = wire("blocked.test", edns=0, options=[dns.edns.CookieOption(b"12345678", b"")])
@@ -189,7 +189,6 @@ def test_names_with_zero_octets_do_not_meet() -> None:
 
 
 def test_item_07_one_label_is_not_two() -> None:
-    """HOSTILE 3.1 item 7."""
     target, told = engine()
     answer(target, wire(r"x\.blocked.test"))
     answer(target, wire(r"blocked\.test"))
@@ -239,7 +238,7 @@ def test_profiles_do_not_share_prepared_answers() -> None:
 
 
 def test_item_17_prepared_answers_are_bounded() -> None:
-    """HOSTILE 3.1 item 17: random names below a blocked one."""
+    """Random names below a blocked one."""
     target, _ = engine()
     packets = [wire(f"{number}.blocked.test") for number in range(1000)]
     for number in range(MAX_PREPARED - 500):
@@ -286,7 +285,6 @@ def test_an_answer_to_a_query_without_rd_is_not_remembered() -> None:
 
 
 def test_item_12_any_is_minimal_and_never_forwarded() -> None:
-    """HOSTILE 3.1 item 12."""
     target, told = engine()
     message = answer(target, wire(qtype="ANY"))
     assert message.answer[0][0].to_text() == '"RFC8482" ""'
@@ -322,7 +320,6 @@ class Broken:
 
 
 def test_item_24_a_fault_costs_one_query_and_one_line(caplog: pytest.LogCaptureFixture) -> None:
-    """HOSTILE 3.1 item 24."""
     clock = Clock()
     target, _ = engine(Broken("decide"), clock=clock)
     for _ in range(100):
@@ -338,14 +335,13 @@ def test_item_24_a_fault_costs_one_query_and_one_line(caplog: pytest.LogCaptureF
 
 
 def test_item_24_a_fault_before_the_query_is_read(caplog: pytest.LogCaptureFixture) -> None:
-    """HOSTILE 3.1 item 24: nothing is known of the query, so nothing is said."""
+    """Nothing is known of the query, so nothing is said."""
     target, _ = engine(Broken("profile"))
     assert handle(target, wire()) is None
     assert caplog.records[0].levelno == logging.ERROR
 
 
 def test_item_24_a_fault_when_the_answer_comes(caplog: pytest.LogCaptureFixture) -> None:
-    """HOSTILE 3.1 item 24."""
     target, told = engine(response=None)
     replies: list[bytes] = []
     assert target.handle(wire(edns=0), PEER, lambda reply, peer: replies.append(reply))

@@ -89,7 +89,6 @@ def test_blocked_forwarded_and_cached(ask: Callable[..., dns.message.Message]) -
 
 
 def test_a_large_answer_is_truncated_over_udp_and_whole_over_tcp() -> None:
-    """HOSTILE 3.1 item 16."""
     text = " ".join(f'"{"x" * 200}"' for _ in range(20))
     with DnsServer(lambda asked: [reply(asked.packet, TXT=text)]) as server, serving(upstream(server)) as resolver:
         query = dns.message.make_query("example.com", "TXT", use_edns=0, payload=4096)
@@ -108,7 +107,7 @@ def test_a_large_answer_is_truncated_over_udp_and_whole_over_tcp() -> None:
     ],
 )
 def test_items_01_02_05_over_udp(packet: bytes, answered: bool) -> None:
-    """HOSTILE 3.1 items 1, 2 and 5: what is dropped gets no octet, and the next query its answer."""
+    """What is dropped gets no octet, and the next query its answer."""
     with serving() as resolver, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
         client.settimeout(2)
         client.connect((LOCAL, resolver.port))
@@ -122,7 +121,6 @@ def test_items_01_02_05_over_udp(packet: bytes, answered: bool) -> None:
 @pytest.mark.skipif(os.geteuid() != 0, reason="a packet from port 0 takes a raw socket")
 @pytest.mark.parametrize("port", [0, 7, 19])
 def test_item_13_source_ports_that_no_client_has(port: int) -> None:
-    """HOSTILE 3.1 item 13."""
     with serving() as resolver:
         with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_UDP) as raw:
             raw.sendto(struct.pack("!4H", port, resolver.port, 8 + len(wire()), 0) + wire(), (LOCAL, 0))
@@ -218,7 +216,7 @@ def test_each_of_several_addresses_answers_for_itself(peer: Callable[[str], str]
 
 @pytest.mark.parametrize("opcode", [1, 2, 4, 5, 15])
 def test_item_11_opcodes_over_tcp(opcode: int) -> None:
-    """HOSTILE 3.1 item 11: over TCP as over UDP."""
+    """Over TCP as over UDP."""
     packet = wire()[:2] + bytes((opcode << 3,)) + wire()[3:]
     with serving() as resolver, connect(resolver) as client:
         client.sendall(framed(packet))
@@ -228,7 +226,7 @@ def test_item_11_opcodes_over_tcp(opcode: int) -> None:
 
 
 def test_item_20_a_query_that_comes_octet_by_octet() -> None:
-    """HOSTILE 3.1 item 20: also the length in two parts."""
+    """Also the length in two parts."""
     with serving() as resolver, connect(resolver) as client:
         client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         for octet in framed(wire()):
@@ -238,7 +236,7 @@ def test_item_20_a_query_that_comes_octet_by_octet() -> None:
 
 @pytest.mark.parametrize("start", [b"\0", b"\0\x20", framed(wire())[:20], framed(wire()) + b"\0\x20abc"])
 def test_item_20_an_incomplete_query_is_not_waited_for(start: bytes) -> None:
-    """HOSTILE 3.1 item 20: slow-loris; each further octet buys no time."""
+    """Slow-loris; each further octet buys no time."""
     with serving(limits=Limits(complete=0.3)) as resolver, connect(resolver) as client:
         client.sendall(start)
         started = time.monotonic()
@@ -259,7 +257,6 @@ def test_item_20_an_incomplete_query_is_not_waited_for(start: bytes) -> None:
 
 
 def test_item_20_idle_connections_end() -> None:
-    """HOSTILE 3.1 item 20."""
     with serving(limits=Limits(idle=0.2)) as resolver, connect(resolver) as client:
         client.sendall(framed(wire()))
         assert read(client)
@@ -297,7 +294,7 @@ def test_item_20_connections_are_capped_per_client() -> None:
 
 
 def test_item_20_connections_are_capped_in_total() -> None:
-    """HOSTILE 3.1 item 20: the one that has been idle longest makes room, so new clients are served."""
+    """The one that has been idle longest makes room, so new clients are served."""
     with serving(limits=Limits(connections=3)) as resolver:
         clients = [connect(resolver) for _ in range(3)]
         for client in clients:
@@ -317,7 +314,7 @@ def test_item_20_connections_are_capped_in_total() -> None:
 
 @pytest.mark.parametrize("count", [100, 1000])
 def test_item_21_pipelining(count: int) -> None:
-    """HOSTILE 3.1 item 21: every query has its answer, under its id; more at once than may be in flight only wait."""
+    """Every query has its answer, under its id; more at once than may be in flight only wait."""
     with DnsServer(right) as server, serving(upstream(server), limits=Limits(in_flight=50)) as resolver:
         names = ["x.blocked.test", "a.example.com", "b.example.com"]
         with connect(resolver) as client:
@@ -330,7 +327,7 @@ def test_item_21_pipelining(count: int) -> None:
 
 
 def test_item_20_queries_in_flight_are_capped() -> None:
-    """HOSTILE 3.1 item 20: on one connection; others have their own share."""
+    """On one connection; others have their own share."""
     release = threading.Event()
 
     def script(asked: Asked) -> list[bytes]:
@@ -351,7 +348,7 @@ def test_item_20_queries_in_flight_are_capped() -> None:
 
 
 def test_item_21_answers_come_as_they_come() -> None:
-    """HOSTILE 3.1 item 21: a slow name holds up no other."""
+    """A slow name holds up no other."""
 
     def script(asked: Asked) -> list[bytes]:
         if "slow" in asked.name:
@@ -365,7 +362,7 @@ def test_item_21_answers_come_as_they_come() -> None:
 
 @pytest.mark.parametrize("tail", [b"", b"\0", framed(wire())[:20]])
 def test_item_21_half_close(tail: bytes) -> None:
-    """HOSTILE 3.1 item 21: who has sent all still gets all, then the end; a part of a query changes nothing."""
+    """Who has sent all still gets all, then the end; a part of a query changes nothing."""
 
     def script(asked: Asked) -> list[bytes]:
         time.sleep(0.1)
@@ -384,7 +381,7 @@ def test_item_21_half_close(tail: bytes) -> None:
 
 
 def test_item_21_reset_while_we_write() -> None:
-    """HOSTILE 3.1 item 21: no signal, no traceback, no complaint."""
+    """No signal, no traceback, no complaint."""
 
     def script(asked: Asked) -> list[bytes]:
         time.sleep(0.05)
@@ -401,7 +398,7 @@ def test_item_21_reset_while_we_write() -> None:
 
 
 def test_item_21_a_client_that_never_reads() -> None:
-    """HOSTILE 3.1 item 21: what waits for it is bounded, and so is its time."""
+    """What waits for it is bounded, and so is its time."""
     text = " ".join(f'"{"x" * 250}"' for _ in range(200))
     with (
         DnsServer(lambda asked: [reply(asked.packet, TXT=text)]) as server,
@@ -419,7 +416,7 @@ def test_item_21_a_client_that_never_reads() -> None:
 
 @pytest.mark.parametrize("head", [b"\x10\x01", b"\xff\xff", b"\xff\xff" + bytes(65_535)])
 def test_item_22_queries_over_4_kib_end_the_connection(head: bytes) -> None:
-    """HOSTILE 3.1 item 22: at their length, before their content."""
+    """At their length, before their content."""
     with serving() as resolver, connect(resolver) as client:
         started = time.monotonic()
         with suppress(ConnectionError):
@@ -431,7 +428,6 @@ def test_item_22_queries_over_4_kib_end_the_connection(head: bytes) -> None:
 
 
 def test_item_22_a_query_of_4_kib_is_answered() -> None:
-    """HOSTILE 3.1 item 22."""
     plain = dns.message.make_query("blocked.test", "A").to_wire()
     packet = plain + bytes(4096 - len(plain))
     with serving() as resolver, connect(resolver) as client:
@@ -441,7 +437,7 @@ def test_item_22_a_query_of_4_kib_is_answered() -> None:
 
 @pytest.mark.parametrize("dropped", [b"", b"\0" * 11, wire()[:2] + b"\x81" + wire()[3:]])
 def test_items_01_02_over_tcp(dropped: bytes) -> None:
-    """HOSTILE 3.1 items 1, 2 and 20: what is dropped holds up nothing, however much of it comes."""
+    """What is dropped holds up nothing, however much of it comes."""
     with serving(limits=Limits(in_flight=3)) as resolver, connect(resolver) as client:
         client.sendall(framed(*[dropped] * 300, wire(ident=9)))
         client.shutdown(socket.SHUT_WR)
@@ -459,7 +455,6 @@ class Faulty(Trees):
 
 
 def test_item_24_the_loop_lives() -> None:
-    """HOSTILE 3.1 item 24."""
     with serving(policy=Faulty({"blocked.test": BLOCK})) as resolver:
         for ask in (dns.query.udp, dns.query.tcp):
             answer = ask(dns.message.make_query("fault.test", "A"), LOCAL, timeout=2, port=resolver.port)

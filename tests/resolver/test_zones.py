@@ -248,7 +248,7 @@ def test_aliases_that_lead_round_end(ask: Asker) -> None:
 def test_item_16_an_answer_that_is_too_long_is_truncated_over_udp_and_whole_over_tcp(
     ask: Asker,
 ) -> None:
-    """HOSTILE 3.1 item 16: 200 addresses do not fit 1232 octets."""
+    """200 addresses do not fit 1232 octets."""
     short = ask("many.lan")
     assert short.flags & dns.flags.TC
     assert not short.answer
@@ -275,7 +275,6 @@ def test_a_record_stands_above_lists_and_a_list_above_special_use(ask: Asker) ->
     ],
 )
 def test_item_12_chaos_names_tell_what_is_configured(ask: Asker, name: str, text: str) -> None:
-    """HOSTILE 3.1 item 12."""
     (rrset,) = ask(name, "TXT", rdclass="CH").answer
     assert (rrset.rdclass, rrset.ttl, rrset[0].to_text()) == (dns.rdataclass.CHAOS, 0, f'"{text}"')
 
@@ -294,7 +293,7 @@ def test_item_12_chaos_names_tell_what_is_configured(ask: Asker, name: str, text
     ],
 )
 def test_item_12_other_classes_and_transfers_are_refused_with_the_reason(name: str, rtype: str, rdclass: str) -> None:
-    """HOSTILE 3.1 item 12: nothing is told that is not configured; EDE 21 Not Supported."""
+    """Nothing is told that is not configured; EDE 21 Not Supported."""
     with site(Local(tuple(RECORDS.items()))) as ask:
         message = ask(name, rtype, rdclass=rdclass)
         assert (message.rcode(), message.answer) == (dns.rcode.REFUSED, [])

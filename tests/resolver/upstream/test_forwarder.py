@@ -30,7 +30,7 @@ def test_an_answer() -> None:
 
 @pytest.mark.parametrize(("flags", "do"), [(0, False), (dns.flags.CD, False), (0, True), (dns.flags.CD, True)])
 def test_item_10_what_goes_to_the_upstream(flags: int, do: bool) -> None:
-    """HOSTILE 3.1 item 10: of the client's packet only name, type, RD, CD and DO; no ECS, no cookie, no case, no id."""
+    """Of the client's packet only name, type, RD, CD and DO; no ECS, no cookie, no case, no id."""
     with DnsServer(lambda asked: [right(asked)]) as server:
         message = dns.message.make_query("eXample.COM", "A", want_dnssec=do, id=1)
         message.flags |= flags
@@ -51,7 +51,7 @@ def test_item_10_what_goes_to_the_upstream(flags: int, do: bool) -> None:
 
 
 def test_item_26_ids_and_ports_are_fresh() -> None:
-    """HOSTILE 3.2 item 26: one query, one socket, one id."""
+    """One query, one socket, one id."""
     with DnsServer(lambda asked: [right(asked)]) as server:
         ask([udp(server)], *(query(f"n{number}.example.com") for number in range(40)))
         ids = {asked.packet[:2] for asked in server.asked}
@@ -89,7 +89,7 @@ WRONG: dict[str, Callable[[Asked], bytes]] = {
 
 @pytest.mark.parametrize("wrong", WRONG.values(), ids=WRONG)
 def test_items_25_and_27_what_does_not_match_is_ignored_and_the_wait_goes_on(wrong: Callable[[Asked], bytes]) -> None:
-    """HOSTILE 3.2 items 25, 27 and 35: no TCP here, so the right answer can only come after the wrong one."""
+    """No TCP here, so the right answer can only come after the wrong one."""
     with DnsServer(lambda asked: [wrong(asked), right(asked)], tcp=False) as server:
         forwarder = Forwarder([udp(server)])
         (response,) = run(asked(forwarder, query()))
@@ -99,7 +99,7 @@ def test_items_25_and_27_what_does_not_match_is_ignored_and_the_wait_goes_on(wro
 
 
 def test_item_25_nobody_else_can_answer() -> None:
-    """HOSTILE 3.2 item 25: what comes from another address or port never reaches the query's socket."""
+    """What comes from another address or port never reaches the query's socket."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
         stranger.bind(("127.0.0.1", 0))
 
@@ -115,7 +115,7 @@ def test_item_25_nobody_else_can_answer() -> None:
 
 
 def test_item_26_the_first_mismatch_sends_the_query_over_tcp() -> None:
-    """HOSTILE 3.2 item 26: and a flood of guesses costs no second connection."""
+    """And a flood of guesses costs no second connection."""
 
     def script(asked: Asked) -> Iterator[bytes]:
         if asked.transport == "tcp":
@@ -134,7 +134,7 @@ def test_item_26_the_first_mismatch_sends_the_query_over_tcp() -> None:
 
 @pytest.mark.parametrize("told", [lambda asked: reply(asked.packet), lambda asked: reply(asked.packet, A="192.0.2.66")])
 def test_item_27_a_truncated_answer_is_asked_again_over_tcp(told: Callable[[Asked], bytes]) -> None:
-    """HOSTILE 3.2 item 27: also when records come with it."""
+    """Also when records come with it."""
 
     def script(asked: Asked) -> list[bytes]:
         if asked.transport == "tcp":
@@ -171,7 +171,6 @@ def test_answers_of_64_kib() -> None:
 
 
 def test_item_34_failover_from_a_server_that_is_silent() -> None:
-    """HOSTILE 3.2 item 34."""
     with nobody() as silent, DnsServer(lambda asked: [right(asked)]) as server:
         started = time.monotonic()
         (response,) = ask([silent, udp(server)], query(), timeout=0.2)
@@ -180,7 +179,6 @@ def test_item_34_failover_from_a_server_that_is_silent() -> None:
 
 
 def test_item_34_failover_from_a_server_that_is_not_there_is_immediate() -> None:
-    """HOSTILE 3.2 item 34."""
     with closed() as refusing, DnsServer(lambda asked: [right(asked)]) as server:
         started = time.monotonic()
         (response,) = ask([refusing, refusing._replace(transport="tcp"), udp(server)], query())
@@ -210,7 +208,7 @@ def test_no_such_name_is_an_answer() -> None:
 def test_item_34_when_nobody_answers_the_client_hears_why(
     place: Callable[[], AbstractContextManager[Server]], code: int
 ) -> None:
-    """HOSTILE 3.2 item 34; EDE 22 and 23, and a failure that is remembered (RFC 9520)."""
+    """EDE 22 and 23, and a failure that is remembered (RFC 9520)."""
     with place() as server:
         (response,) = ask([server], query(), timeout=0.1)
     assert (response.rcode, response.options) == (SERVFAIL, b"\0\x0f\0\2\0" + bytes((code,)))
@@ -218,7 +216,7 @@ def test_item_34_when_nobody_answers_the_client_hears_why(
 
 
 def test_item_34_a_lost_packet_is_sent_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    """HOSTILE 3.2 item 34: half of the packets are lost, and there is only one server."""
+    """Half of the packets are lost, and there is only one server."""
     monkeypatch.setattr("sinkhole.resolver.upstream.remote.PATIENCE", 0.1)
     lost: list[Asked] = []
 
@@ -236,7 +234,7 @@ def test_item_34_a_lost_packet_is_sent_again(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_item_34_the_total_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """HOSTILE 3.2 item 34: timeout times servers, and never more than the budget."""
+    """Timeout times servers, and never more than the budget."""
     monkeypatch.setattr("sinkhole.resolver.upstream.lookup.BUDGET", 0.3)
     with nobody() as silent:
         started = time.monotonic()
@@ -246,7 +244,7 @@ def test_item_34_the_total_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_item_14_those_who_ask_the_same_at_once_share_one_query() -> None:
-    """HOSTILE 3.1 item 14: whatever the case; but not those who ask otherwise."""
+    """Whatever the case; but not those who ask otherwise."""
     same = [query("example.com"), query("eXample.com"), query("EXAMPLE.com")]
     others = [query(qtype="AAAA"), query(do=True), query(flags=dns.flags.CD), query("example.net")]
 
@@ -261,7 +259,7 @@ def test_item_14_those_who_ask_the_same_at_once_share_one_query() -> None:
 
 
 def test_item_17_those_beyond_the_limit_are_told_at_once() -> None:
-    """HOSTILE 3.1 item 17: in total; also those who only wait for another's query count."""
+    """In total; also those who only wait for another's query count."""
     with nobody() as silent:
         queries = [query(f"n{number % 6}.example.com") for number in range(12)]
         started = time.monotonic()
