@@ -143,7 +143,7 @@ class Policy:
         It follows from the name's attribute records and the special rules it meets, and there are few different ones:
         names that are listed alike get the same object.
         """
-        if self._permits and (permit := self.permitted(profile, key, qtype)):
+        if self._permits and self._profiles[profile].permits and (permit := self.permitted(profile, key, qtype)):
             return permit.verdict
         records = self.bundle.records(key)
         special = self._met(profile, key) if self._specials else ()
