@@ -20,18 +20,13 @@ from sinkhole import __version__, bundle
 from sinkhole.cli import context
 from sinkhole.cli.building import STALE, age
 from sinkhole.compiler import build, history
-from sinkhole.config import Config, bootstrap, open_to_all, system_resolvers
-from sinkhole.document import dotted
-from sinkhole.errors import BundleError, FeedError, ListenError, SinkholeError
+from sinkhole.config import Config
+from sinkhole.errors import BundleError, FeedError, SinkholeError
 from sinkhole.feeds.fetch import shown
 from sinkhole.files import Lock
 from sinkhole.policy.exceptions import Permission
-from sinkhole.resolver.access import Rules
-from sinkhole.resolver.listener import Limits
-from sinkhole.resolver.listener.tls import context as tls_context
-from sinkhole.resolver.lookup import Handling
-from sinkhole.service import control, hosts, startup
-from sinkhole.service.settings import Settings
+from sinkhole.service import control, startup
+from sinkhole.service.configured import settings
 from sinkhole.service.sockets import Listening, inherited, listen
 from sinkhole.service.supervisor import Built, Configured, Supervisor
 
@@ -240,7 +235,7 @@ def _configured(ctx: context.Context, running: Config, token: str, listening: Li
         logging.warning("%s", line)
     places = {"listen": "listen", "workers": "workers", "state_dir": "state-dir"}
     return Configured(
-        _settings(ctx.config, token, listening),
+        settings(ctx.config, token, listening),
         _interval(ctx),
         ctx.config.startup,
         lambda path: build.missing(plan, json.loads((path / "manifest.json").read_bytes())),
@@ -250,71 +245,6 @@ def _configured(ctx: context.Context, running: Config, token: str, listening: Li
             if getattr(ctx.config, field) != getattr(running, field)
         ),
     )
-
-
-def _settings(config: Config, token: str, listening: Listening) -> Settings:
-    """Raises SinkholeError when the configuration is not one for these sockets, which systemd may have opened."""
-    if listening.dot and not config.tls:
-        raise ListenError("DNS over TLS takes a certificate; set tls.cert and tls.key")
-    for key, why in open_to_all(config, (*listening.endpoints, *listening.encrypted)):
-        raise ListenError(f"{dotted(key)}: {why}")
-    upstream, mode = config.upstream, config.blocking.mode
-    local, skipped = hosts.local(config)
-    for problem in skipped:
-        logging.warning("left out: %s", problem)
-    return Settings(
-        "",
-        upstream.servers or system_resolvers(own=listening.endpoints),
-        float(upstream.timeout),
-        mode if isinstance(mode, str) else tuple(map(str, mode)),
-        config.blocking.ttl,
-        strategy=upstream.strategy,
-        conditional=tuple(upstream.conditional.items()),
-        bootstrap=bootstrap(config),
-        ca=str(upstream.ca or ""),
-        token=token,
-        access=_access(config),
-        limits=_limits(config),
-        tls=_tls(config),
-        local=local,
-        cache=config.cache.size,
-        stale=float(config.cache.stale),
-        handling=_handling(config),
-    )
-
-
-def _handling(config: Config) -> Handling:
-    cache, rebinding = config.cache, config.answers.rebinding
-    inside = (*map(str, rebinding.allow), *config.upstream.conditional)  # whose own servers say where they lead
-    return Handling(
-        cache.min_ttl, cache.max_ttl, cache.prefetch, config.answers.cloaking, inside if rebinding.block else None
-    )
-
-
-def _access(config: Config) -> Rules:
-    access, limit, clients = config.access, config.rate_limit, config.clients()
-    return Rules(
-        allow=None if clients is None else tuple(map(str, clients.values())),
-        silent=access.denied == "drop",
-        rate=limit.queries,
-        prefixes=(limit.ipv4_prefix, limit.ipv6_prefix),
-        exempt=tuple(map(str, limit.exempt)),
-        truncate=limit.truncate,
-        proxies=tuple(map(str, access.proxies)),
-    )
-
-
-def _limits(config: Config) -> Limits:
-    found = config.listen
-    return Limits(found.connections, found.connections_per_client, idle=float(found.idle_timeout))
-
-
-def _tls(config: Config) -> tuple[str, str] | None:
-    """The files, which the workers read; what is wrong with them is said here."""
-    if not config.tls:
-        return None
-    tls_context(config.tls.cert, config.tls.key)
-    return str(config.tls.cert), str(config.tls.key)
 
 
 def _interval(ctx: context.Context) -> float | None:
