@@ -341,7 +341,8 @@ class Engine:
         if packet[12:cut] != query.question or len(reply) > MAX_PLAIN or HEADER.unpack_from(reply)[1] & TC:
             return
         if len(self._prepared) >= MAX_PREPARED:
-            self.policy = self._policy
+            self._prepared.clear()
+            self._shared.clear()
         prepared = reply[2:12], cut, reply[12 + len(query.question) :]
         self._prepared[key] = self._shared.setdefault(prepared, prepared)
 
