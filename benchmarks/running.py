@@ -17,6 +17,7 @@ state-dir: {directory}/state
 workers: 1
 listen: {{dns: ["127.0.0.1:{port}"]}}
 upstream: {{servers: ["127.0.0.1:{upstream}"]}}
+local: {{forward: [test]}}
 lists:
   bench: {{sources: [{sources}]}}
 policy:
