@@ -143,13 +143,13 @@ def parse_server(text: str) -> Server:
     path = f"/{path}" if slash else "/dns-query" if scheme == "https" else ""
     if path and (not _PATH.fullmatch(path) or set(path) & set("#{}\\")):
         raise ValueError(f"{text!r}: {path!r} is not a path; write https://dns.example/dns-query")
-    if scheme in ("udp", "tcp") or rest.startswith("[") or rest.count(":") > 1 or _is_address(rest.partition(":")[0]):
+    if scheme in ("udp", "tcp") or rest.startswith("[") or rest.count(":") > 1 or is_address(rest.partition(":")[0]):
         host, port = _address_and_port(rest, _PORTS[scheme])
     else:
         host, port = _host_and_port(text, rest, _PORTS[scheme])
     if not port:
         raise ValueError(f"{text!r}: port 0 is not a server")
-    if _is_address(host) and (ip_address(host).is_unspecified or ip_address(host).is_multicast):
+    if is_address(host) and (ip_address(host).is_unspecified or ip_address(host).is_multicast):
         raise ValueError(f"{text!r}: {host} is not the address of a server")
     return Server(scheme, host, port, path)
 
@@ -162,7 +162,8 @@ def parse_plain(text: str) -> Server:
     return server
 
 
-def _is_address(text: str) -> bool:
+def is_address(text: str) -> bool:
+    """Whether a text is an IP address."""
     try:
         ip_address(text)
     except ValueError:
@@ -941,7 +942,7 @@ def bootstrap(config: Config, resolvers: Path = Path("/etc/resolv.conf")) -> tup
     """
     upstream = config.upstream
     servers = [*upstream.servers, *chain.from_iterable(upstream.conditional.values())]
-    if all(_is_address(server.host) for server in servers):
+    if all(is_address(server.host) for server in servers):
         return ()
     return (
         upstream.bootstrap

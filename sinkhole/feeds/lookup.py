@@ -20,7 +20,7 @@ import dns.message
 import dns.query
 import dns.rcode
 
-from sinkhole.config import Endpoint, Server, system_resolvers
+from sinkhole.config import Endpoint, Server, is_address, system_resolvers
 from sinkhole.errors import ConfigError
 from sinkhole.feeds.fetch import resolve as ask_system
 
@@ -38,14 +38,14 @@ def resolver(
     servers: Iterable[Server], own: Collection[Endpoint], *, system: Resolve = ask_system, path: Path = RESOLV_CONF
 ) -> Resolve:
     """What resolves the hosts of feeds: ``servers`` are the upstreams, ``own`` is where we answer ourselves."""
-    usable = [server for server in servers if server.protocol in _WAYS and _is_address(server.host)]
+    usable = [server for server in servers if server.protocol in _WAYS and is_address(server.host)]
 
     def direct(host: str, port: int) -> list[str]:
         return ask(host, usable)
 
     def resolve(host: str, port: int) -> list[str]:
         # A name of one label and an address are for the machine itself to know (RFC 6761 6.3).
-        if not usable or _is_address(host) or "." not in host.rstrip("."):
+        if not usable or is_address(host) or "." not in host.rstrip("."):
             return system(host, port)
         first, second = (direct, system) if _only_we(path, own) else (system, direct)
         try:
@@ -116,11 +116,3 @@ def _is_here(address: str) -> bool:
         sock.bind((address, 0))
         return True
     return False
-
-
-def _is_address(text: str) -> bool:
-    try:
-        ip_address(text)
-    except ValueError:
-        return False
-    return True

@@ -108,6 +108,8 @@ class Policy:
     def profile(self, client: str, token: str = "") -> int:
         """The number of the profile of a client's address (``192.0.2.7``, ``2001:db8::1``, ``fe80::1%eth0``), and of
         the token that it gave, if any."""
+        if token not in self.bundle.policy["tokens"]:  # a client may make up as many as it likes
+            token = ""
         number = self._clients.get((client, token))
         if number is None:
             groups = frozenset(self.groups(client, token))

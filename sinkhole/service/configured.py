@@ -81,4 +81,6 @@ def _tls(config: Config) -> tuple[str, str] | None:
     if not config.tls:
         return None
     tls_context(config.tls.cert, config.tls.key)
+    if config.tls.key.stat().st_mode & 0o007:
+        logging.warning("tls.key: everyone on this machine may read %s; take that away with chmod o=", config.tls.key)
     return str(config.tls.cert), str(config.tls.key)
