@@ -55,6 +55,7 @@ from sinkhole.resolver.message import (
     Response,
     read_query,
 )
+from sinkhole.resolver.recorder import Outcome, Recorder, named
 from sinkhole.resolver.zones import Zones
 
 log = logging.getLogger(__name__)
@@ -66,11 +67,12 @@ _ORDINARY = frozenset({None, *MODES})
 MAX_PREPARED, MAX_FORMS, MAX_ASKERS = 20_000, 2_000, 100_000
 #: Of so many answers by form one is kept for its packet: names that are asked for once are not to push out the others.
 SELDOM = 8
-#: The octets of a wire name as those of its key (:func:`sinkhole.names.wire_key`), where lengths become dots: right if
-#: that makes as many dots as there are labels, and none of them is longer than :data:`_SHORT`.
+#: The octets of a wire name as those of its key (:func:`sinkhole.names.wire_key`), where lengths become dots, and so do
+#: octets that mean something in a key: right if that makes as many dots as there are labels, none of them longer than
+#: :data:`_SHORT`.
 _SHORT = ord("-") - 1
 _LONGEST = HEADER.size + MAX_NAME - 1
-_KEYED = bytes(range(256)).lower().translate(bytes.maketrans(bytes(range(1, _SHORT + 3)), b"." * _SHORT + b"-\xff"))
+_KEYED = bytes(range(256)).lower().translate(bytes.maketrans(bytes((*range(1, _SHORT + 1), 0xFF)), b"." * (_SHORT + 1)))
 _NOT_ALLOWED = Response(REFUSED, options=ede(PROHIBITED))
 
 #: Queries for names that are only watched are logged, at most so many in a second.
@@ -113,7 +115,8 @@ class Policy(Protocol):
 
 
 class Engine:
-    """Answers queries. ``clock`` gives monotonic seconds; without ``zones`` nothing is answered locally."""
+    """Answers queries. ``clock`` gives monotonic seconds; without ``zones`` nothing is answered locally, and without
+    ``recorder`` nothing is written down."""
 
     def __init__(
         self,
@@ -123,6 +126,7 @@ class Engine:
         clock: Callable[[], float] = time.monotonic,
         access: Access | None = None,
         zones: Zones | None = None,
+        recorder: Recorder | None = None,
     ) -> None:
         self._access = access or Access()
         self.policy = policy
@@ -131,6 +135,7 @@ class Engine:
         #: EDNS options that every forwarded answer gets besides.
         self.notice = b""
         self.zones = zones
+        self.recorder = recorder or Recorder()
         self.counters: Counters = lookup.counters
         self._clock = clock
         self.now = clock()
@@ -173,6 +178,7 @@ class Engine:
     def tick(self) -> None:
         """Look at the clock, which no packet does: what arrived together is answered at one instant."""
         self.now = self._clock()
+        self.recorder.stamp()
 
     def handle(self, packet: bytes, peer: Peer, send: Send, tcp: bool = False) -> bool:
         """Answer one packet by ``send(reply, peer)``, now or later; False when there will be no answer.
@@ -180,41 +186,43 @@ class Engine:
         Over TCP, an empty ``reply`` says later that there will be none. Never raises: a fault costs its own query a
         SERVFAIL, and the log at most a line a second.
         """
-        self.tick()
+        self.now = self._clock()
         reply = self.answer(packet, peer[0], peer, send, tcp)
         if reply:
             send(reply, peer)
         return reply != b""
 
-    def answer(self, packet: bytes, client: str | bytes, peer: Peer, send: Send, tcp: bool = False) -> bytes | None:
+    def answer(self, packet: bytes, host: str | bytes, peer: Peer, send: Send, tcp: bool = False) -> bytes | None:
         """The reply to one packet, as of the last :meth:`tick`: empty for none, None when it is sent later.
 
-        ``client`` is the address of the asker, as text or as octets (:func:`~sinkhole.resolver.access.spelled`).
+        ``host`` is the address of the asker, as text or as octets (:func:`~sinkhole.resolver.access.spelled`).
         """
         counters = self.counters
         counters.queries += 1
         query = verdict = None
-        address = ""
+        client = ""
         try:
             # Who asks: a profile, or a negative standing; and how many queries there are left for that network. TCP has
             # bounds of its own, and its clients are who they say they are.
-            profile, bucket, told, address = self._askers.get(client) or self._meet(client)
+            profile, bucket, told, client = self._askers.get(host) or self._meet(host)
             if not tcp:
                 bucket[0] = left = bucket[0] - 1
                 if left < 0 and not self._access.refill(bucket):
                     return self._limit(packet)
             elif isinstance(peer, Private) and peer.name and profile >= 0:
-                profile = self._policy.profile(address, peer.name.partition(".")[0])
+                profile = self._policy.profile(client, peer.name.partition(".")[0])
                 told = self._told.setdefault(profile, {})
 
             # The same octets as before cost one look-up.
             octets = packet[2:]
-            if (said := told.get(octets)) and said[0] > self.now:
-                if said[1]:
+            if (same := told.get(octets)) and same[0] > self.now:
+                _, barred, rest, name, said = same
+                if barred:
                     counters.blocked += 1
                 else:
                     counters.cached += 1
-                return packet[:2] + said[2]
+                self.recorder.note((client, name, said))
+                return packet[:2] + rest
 
             # A name that is decided like one before costs what deciding costs. Its key is made in a few steps, which
             # are right when they find as many dots as labels; all else that is to be read stands around the name.
@@ -233,13 +241,15 @@ class Engine:
                         reply = packet[:2] + alike.head + packet[12 : end + 5] + alike.tail
                         self._formed = formed = self._formed + 1
                         if not formed % SELDOM:
-                            self._keep(told, octets, (inf, True, reply[2:]))
+                            self._keep(told, octets, (inf, True, reply[2:], key, alike.said))
+                        self.recorder.note((client, key, alike.said))
                         return reply
 
             # Header and shape: what is malformed, not for a resolver, or not from a client, reaches nothing below.
             query = read_query(packet, isinstance(peer, Private))
+            asker = client
             if query and profile == PROXY:
-                profile = self._behind(address, query.subnet)
+                client, profile = self._behind(asker, query.subnet)
                 told = self._told.setdefault(profile, {})
             if query is None or profile == IGNORED:
                 counters.dropped += 1
@@ -248,9 +258,13 @@ class Engine:
             if query.rcode:
                 counters.refused += 1
                 chaos = zones.chaos(query) if zones and profile != DENIED else None
+                if query.name:  # of other packets nothing is known
+                    outcome = Outcome.LOCAL if chaos else Outcome.REFUSED
+                    self._note(client, query, outcome, chaos.rcode if chaos else query.rcode)
                 return pack(query, chaos or _refusal(query.rcode), tcp=tcp)
             if profile == DENIED:
                 counters.denied += 1
+                self._note(client, query, Outcome.DENIED, REFUSED)
                 return pack(query, _NOT_ALLOWED, tcp=tcp)
 
             # Names that the operator states records for come before the policy: his own word stands above every list
@@ -258,8 +272,10 @@ class Engine:
             if zones and (found := zones.stated(query)):
                 counters.local += 1
                 if found.target:
-                    self._follow(query, found.response, found.target, address, peer, send, tcp)
+                    noted = partial(self._note, client, query, Outcome.LOCAL)
+                    self._follow(query, found.response, found.target, asker, peer, send, tcp, noted)
                     return None
+                self._note(client, query, Outcome.LOCAL, found.response.rcode)
                 return pack(query, found.response, tcp=tcp)
 
             # Policy before the cache: what is remembered is what upstreams said, and that is the same for everyone.
@@ -270,63 +286,82 @@ class Engine:
                     counters.blocked += 1
                     response = blocked(query.qtype, verdict, self.blocking, query.structured)
                     reply = pack(query, response, tcp=tcp)
+                    said = self.recorder.said(query.question[-4:], Outcome.BLOCKED, response.rcode, verdict)
                     if _plain(packet, query, response, reply):
-                        self._keep(told, octets, (inf, True, reply[2:]))
-                        self._form(verdict, packet, query, reply)
+                        self._keep(told, octets, (inf, True, reply[2:], _named(query), said))
+                        self._form(verdict, packet, query, reply, said)
+                    self.recorder.note((client, query.name, said))
                     return reply
                 if not _passes(verdict, tcp):
                     counters.blocked += 1
-                    return self._by_rule(query, verdict, address, peer, send, tcp)
+                    noted = partial(self._note, client, query, verdict=verdict)
+                    return self._by_rule(query, verdict, asker, peer, send, tcp, noted)
             elif verdict.action in _WATCHED:
-                self._watch(query, verdict, address)
+                self._watch(query, verdict, client)
 
             # Zones that mean something only here never reach an upstream. They come after the policy, because a list
             # may well block a name below one of them, and the answer is to say so.
             if zones and (reserved := zones.reserved(query)):
                 counters.local += 1
+                self._note(client, query, Outcome.LOCAL, reserved.rcode)
                 return pack(query, reserved, tcp=tcp)
 
             # ANY is never forwarded: it serves amplification better than any client.
             if query.qtype == ANY:
                 counters.local += 1
+                self._note(client, query, Outcome.LOCAL, NOERROR, verdict)
                 return pack(query, minimal_any(), tcp=tcp)
 
             # Inspection after the cache, for it depends on who asks. The policy is the one that decided.
-            relay = partial(self._relay, query, profile, self._inspection, verdict, address, peer, send, tcp)
+            relay = partial(self._relay, query, profile, self._inspection, verdict, client, asker, peer, send, tcp)
             known = self.lookup.recall(query, self.now)
             if known is None:
-                self.lookup.seek(query, partial(self._reply, query, relay, peer, send, tcp), address)
+                self.lookup.seek(query, partial(self._reply, query, relay, peer, send, tcp), asker)
                 return None
-            relayed = relay(known.response, known.age)
+            relayed = relay(*known[:3])
             if (
                 relayed
                 and known.until > self.now
                 and self._lasts(profile, query, verdict, known.response)
                 and _plain(packet, query, known.response, relayed)
             ):
-                self._keep(told, octets, (known.until, False, relayed[2:]))
+                said = self.recorder.said(query.question[-4:], known.outcome, known.response.rcode, verdict)
+                self._keep(told, octets, (known.until, False, relayed[2:], _named(query), said))
             return relayed
         except Exception:  # noqa: BLE001 - whatever one packet brings about, the next ones are answered
-            return self._fault(query, address or client)
+            return self._fault(query, client or str(host))
 
-    def _meet(self, client: str | bytes) -> _Asker:
+    def _meet(self, host: str | bytes) -> _Asker:
         """An address that was not met under this policy."""
-        address = client if isinstance(client, str) else spelled(client)
-        standing, bucket = self._access.meet(address)
+        client = host if isinstance(host, str) else spelled(host)
+        standing, bucket = self._access.meet(client)
         if len(self._askers) >= MAX_ASKERS:
             self._askers.clear()
-        profile = self._policy.profile(address) if standing == WELCOME else standing
+        profile = self._policy.profile(client) if standing == WELCOME else standing
         told = self._told.setdefault(profile, {})
-        asker = self._askers[client] = _Asker(profile, bucket, told, address)
+        asker = self._askers[host] = _Asker(profile, bucket, told, client)
         return asker
 
-    def _behind(self, proxy: str, subnet: bytes) -> int:
-        """The profile or standing of the client that a proxy asks for; without one it asks for itself."""
+    def _behind(self, proxy: str, subnet: bytes) -> tuple[str, int]:
+        """The client that a proxy asks for, and its profile or standing; without one it asks for itself."""
         if client := behind(subnet):
             asker = self._askers.get(client) or self._meet(client)
             if asker.profile != PROXY:
-                return asker.profile
-        return self._policy.profile(proxy)
+                return client, asker.profile
+        return proxy, self._policy.profile(proxy)
+
+    def _note(
+        self,
+        client: str,
+        query: Query,
+        outcome: Outcome,
+        rcode: int | None = None,
+        verdict: Verdict | None = None,
+        judged: bool = False,
+    ) -> None:
+        """Write down what became of a query."""
+        recorder = self.recorder
+        recorder.note((client, query.name, recorder.said(query.question[-4:], outcome, rcode, verdict, judged)))
 
     def _limit(self, packet: bytes) -> bytes:
         """A query over its network's limit: no answer, or one now and then that sends a real client to TCP."""
@@ -339,25 +374,46 @@ class Engine:
             return b""
         return pack(query, Response(NOERROR, truncated=True))
 
-    def _by_rule(self, query: Query, verdict: Verdict, address: str, peer: Peer, send: Send, tcp: bool) -> bytes | None:
+    def _by_rule(
+        self,
+        query: Query,
+        verdict: Verdict,
+        asker: str,
+        peer: Peer,
+        send: Send,
+        tcp: bool,
+        noted: Callable[..., None],
+    ) -> bytes | None:
         """The answer that the deciding rule states itself; None when it is sent later."""
         said = verdict.mode or ""
         if said == "drop":
+            noted(Outcome.DROPPED)
             return b""
-        if said == "tcp-only":
-            return pack(query, explained(Response(NOERROR, truncated=True), verdict, query.structured))
+        target = None
         try:
-            target = local.alias(said, query)
+            if said == "tcp-only":
+                response = explained(Response(NOERROR, truncated=True), verdict, query.structured)
+            elif (target := local.alias(said, query)) is None:
+                response = local.answer(query, said, verdict, self.blocking)
         except OverflowError:
-            return pack(query, explained(Response(YXDOMAIN), verdict, query.structured), tcp=tcp)
+            response = explained(Response(YXDOMAIN), verdict, query.structured)
         if target is None:
-            return pack(query, local.answer(query, said, verdict, self.blocking), tcp=tcp)
+            noted(Outcome.BLOCKED, response.rcode)
+            return pack(query, response, tcp=tcp)
         way = local.way(target, query, verdict, self.blocking.ttl)
-        self._follow(query, way, target, address, peer, send, tcp)
+        self._follow(query, way, target, asker, peer, send, tcp, partial(noted, Outcome.BLOCKED))
         return None
 
     def _follow(
-        self, query: Query, way: Response, target: bytes, address: str, peer: Peer, send: Send, tcp: bool
+        self,
+        query: Query,
+        way: Response,
+        target: bytes,
+        asker: str,
+        peer: Peer,
+        send: Send,
+        tcp: bool,
+        noted: Callable[[int], None],
     ) -> None:
         """Answer later, with the aliases that lead to ``target`` and with what that resolves to.
 
@@ -365,10 +421,11 @@ class Engine:
         """
         asked = local.asked(query, target)
 
-        def found(response: Response, age: int) -> bytes:
+        def found(response: Response, age: int, _: Outcome) -> bytes:
+            noted(response.rcode)
             return pack(query, local.behind(query, way, asked, response, age), tcp=tcp)
 
-        self.lookup.ask(asked, partial(self._reply, query, found, peer, send, tcp), address)
+        self.lookup.ask(asked, partial(self._reply, query, found, peer, send, tcp), asker)
 
     def _relay(
         self,
@@ -376,20 +433,27 @@ class Engine:
         profile: int,
         inspection: Inspection,
         verdict: Verdict,
-        address: str,
+        client: str,
+        asker: str,
         peer: Peer,
         send: Send,
         tcp: bool,
         response: Response,
         age: int,
+        outcome: Outcome,
     ) -> bytes | None:
         """The reply with what is known of a name, unless that leads to what is blocked."""
-        if (barred := inspection.verdict(profile, query, response)) and not _passes(barred, tcp):
+        barred = inspection.verdict(profile, query, response)
+        if barred and not _passes(barred, tcp):
             self.counters.blocked += 1
             if barred.mode not in _ORDINARY:
-                return self._by_rule(query, barred, address, peer, send, tcp)
+                noted = partial(self._note, client, query, verdict=barred, judged=True)
+                return self._by_rule(query, barred, asker, peer, send, tcp, noted)
             # as a blocked name, and without the aliases that led there
-            return pack(query, blocked(query.qtype, barred, self.blocking, query.structured), tcp=tcp)
+            response = blocked(query.qtype, barred, self.blocking, query.structured)
+            self._note(client, query, Outcome.BLOCKED, response.rcode, barred, True)
+            return pack(query, response, tcp=tcp)
+        self._note(client, query, outcome, response.rcode, verdict)
         if verdict.action is Action.WARN:  # it resolves, marked for those who look at such things
             response = response._replace(options=ede(OTHER, verdict.text) + response.options)
         if self.notice:
@@ -399,16 +463,17 @@ class Engine:
     def _reply(
         self,
         query: Query,
-        relay: Callable[[Response, int], bytes | None],
+        relay: Callable[[Response, int, Outcome], bytes | None],
         peer: Peer,
         send: Send,
         tcp: bool,
         response: Response,
         age: int,
+        outcome: Outcome,
     ) -> None:
         """Send what ``relay`` makes of a response that came later."""
         try:
-            reply = relay(response, age)
+            reply = relay(response, age, outcome)
         except Exception:  # noqa: BLE001 - as above
             reply = self._fault(query, peer[0])
         if reply or (tcp and reply is not None):
@@ -418,17 +483,17 @@ class Engine:
         """Whether the answer to a query stays the same while what is known does, and is nothing to be noted."""
         return not (self.notice or verdict.action in _WATCHED or self._inspection.verdict(profile, query, response))
 
-    def _keep(self, told: dict[bytes, Told], octets: bytes, said: Told) -> None:
-        """Answer all who send these octets by ``said``."""
+    def _keep(self, told: dict[bytes, Told], octets: bytes, same: Told) -> None:
+        """Answer all who send these octets by ``same``."""
         if octets not in told:
             if self._kept >= MAX_PREPARED:
                 for each in self._told.values():
                     each.clear()
                 self._kept = 0
             self._kept += 1
-        told[octets] = said
+        told[octets] = same
 
-    def _form(self, verdict: Verdict, packet: bytes, query: Query, reply: bytes) -> None:
+    def _form(self, verdict: Verdict, packet: bytes, query: Query, reply: bytes, said: str) -> None:
         """Answer all whose names are decided alike, and who send the same around them, as by ``reply``."""
         if self._forms_kept >= MAX_FORMS:
             self._forms.clear()
@@ -437,9 +502,9 @@ class Engine:
         end = HEADER.size + len(query.question)
         tail = reply[end:]
         form = self._forms.setdefault(packet[2:12] + packet[end - 5 :], {})
-        form[id(verdict)] = _Form(verdict, reply[2:12], tail, MAX_PLAIN - 5 - len(tail))
+        form[id(verdict)] = _Form(verdict, reply[2:12], tail, MAX_PLAIN - 5 - len(tail), said)
 
-    def _watch(self, query: Query, verdict: Verdict, address: str) -> None:
+    def _watch(self, query: Query, verdict: Verdict, client: str) -> None:
         """Count and log a query for a name that a warning or an observation is about."""
         if verdict.action is Action.WARN:
             self.counters.warned += 1
@@ -450,16 +515,20 @@ class Engine:
         self._lines += 1
         if self._lines <= MAX_LINES:
             by = f"directive {verdict.directive}" if verdict.directive else f"list {verdict.list}"
-            log.info("%s: %s asked for %s type %d (%s)", verdict.action, address, present(query.name), query.qtype, by)
+            log.info("%s: %s asked for %s type %d (%s)", verdict.action, client, present(query.name), query.qtype, by)
 
-    def _fault(self, query: Query | None, asker: str | bytes) -> bytes:
+    def _fault(self, query: Query | None, client: str) -> bytes:
         """Called from an ``except`` clause."""
         self.counters.errors += 1
         now = self._clock()
         if now >= self._quiet_until:
             self._quiet_until = now + 1
-            log.exception("a query from %s failed: %s", asker, query and query.name and present(query.name))
-        return pack(query, Response(SERVFAIL)) if query else b""
+            log.exception("a query from %s failed: %s", client, query and query.name and present(query.name))
+        if query is None:
+            return b""
+        if query.name:
+            self._note(client, query, Outcome.FAILED, SERVFAIL)
+        return pack(query, Response(SERVFAIL))
 
 
 def _refusal(rcode: int) -> Response:
@@ -470,6 +539,11 @@ def _refusal(rcode: int) -> Response:
 def _passes(verdict: Verdict, tcp: bool) -> bool:
     """Whether a query goes on as if no rule applied: one that has come over TCP, as the rule wanted."""
     return tcp and verdict.mode == "tcp-only"
+
+
+def _named(query: Query) -> bytes:
+    """The name as it is noted."""
+    return named(query.name, wire_key(query.name))
 
 
 def _plain(packet: bytes, query: Query, response: Response, reply: bytes) -> bool:
@@ -483,8 +557,9 @@ def _plain(packet: bytes, query: Query, response: Response, reply: bytes) -> boo
 
 _WATCHED = frozenset({Action.WARN, Action.OBSERVE})
 
-#: Until when it may be said, whether the name is blocked, and the reply without the id.
-Told = tuple[float, bool, bytes]
+#: Until when it may be said, whether the name is blocked, the reply without the id, and name and end of the line in the
+#: query log.
+Told = tuple[float, bool, bytes, bytes, str]
 
 
 class _Asker(NamedTuple):
@@ -493,14 +568,16 @@ class _Asker(NamedTuple):
     profile: int
     bucket: Bucket
     told: dict[bytes, Told]
-    address: str
+    client: str
 
 
 class _Form(NamedTuple):
     """The answer to all names of one verdict (kept here so that no other one gets its ``id``): the header without the
-    id, everything after the question, and where the longest name ends that both have room beside."""
+    id, everything after the question, where the longest name ends that both have room beside, and the end of the line
+    in the query log."""
 
     verdict: Verdict
     head: bytes
     tail: bytes
     longest: int
+    said: str

@@ -1,7 +1,8 @@
 """What is answered the short way is what the long way answers: random queries of every shape, to two engines.
 
 One of them forgets all that is prepared before each query. Both have a policy of many verdicts, a cache and a clock of
-their own, and upstreams that say the same of the same name, so every octet and every counter must be the same.
+their own, and upstreams that say the same of the same name, so every octet, every counter and every line of the query
+log must be the same.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from sinkhole.resolver.cache import Cache
 from sinkhole.resolver.engine import Engine, Peer, Private
 from sinkhole.resolver.lookup import Handling, Lookup
 from sinkhole.resolver.message import NOERROR, NXDOMAIN, Query, Response
+from sinkhole.resolver.recorder import Note, named
 from sinkhole.resolver.zones import Local, Zones
 from tests.bundles import opened
 from tests.hostile.packets import mutate
@@ -116,6 +118,13 @@ class Side:
         lookup = Lookup(self.upstream.route, Cache(40_000), handling, clock=clock)
         access, zones = Access(RULES, clock), Zones(LOCAL)
         self.engine = Engine(Policy(opened, AT), lookup, blocking("null-ip"), clock, access, zones)
+        self.noted: list[Note] = []
+        self.engine.recorder.note = self._note
+
+    def _note(self, note: Note) -> None:
+        """Names are noted as keys or as wire, and mean the same."""
+        client, name, said = note
+        self.noted.append((client, name if name[-1:] == b"." else named(name, wire_key(name)), said))
 
     def ask(self, packet: bytes, peer: Peer, tcp: bool) -> list[bytes]:
         replies: list[bytes] = []
@@ -182,6 +191,8 @@ def test_the_short_way_says_what_the_long_way_says(tmp_path: Path, feed: str, ha
         peer = Private(host, 853, draw.choice(("", "kid-7fa1.dns.test"))) if tcp and number % 2 else (host, 4242)
         said = short.ask(packet, peer, tcp)
         assert said == long.ask(packet, peer, tcp), packet.hex()
+        assert short.noted == long.noted, packet.hex()
+        short.noted, long.noted = [], []
         if draw.random() < 0.2:
             clock.now += draw.choice((0.0625, 0.25, 0.5, 1, 5))
         if draw.random() < 0.05:
