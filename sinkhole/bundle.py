@@ -28,7 +28,7 @@ import sys
 import tempfile
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, chain, pairwise
 from mmap import ACCESS_READ, mmap
@@ -351,8 +351,9 @@ def _read_json(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-def load(path: Path) -> Bundle:
-    """Open the bundle at ``path`` (or what the symlink points to) after checking it against its own name and hashes."""
+def load(path: Path, sha256: Callable[[Path], str] = _sha256) -> Bundle:
+    """Open the bundle at ``path`` (or what the symlink points to) after checking it against its own name and hashes,
+    which ``sha256`` gives."""
     path = path.resolve()
     try:
         manifest_bytes = (path / "manifest.json").read_bytes()
@@ -365,7 +366,7 @@ def load(path: Path) -> Bundle:
                 "`sinkhole build` makes one"
             )
         for name, expected in manifest["files"].items():
-            if _sha256(path / name) != expected:
+            if sha256(path / name) != expected:
                 raise BundleError(f"{path / name}: damaged (its sha256 is not the one in the manifest)")
         return Bundle(path, manifest)
     except OSError as error:
