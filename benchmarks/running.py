@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import re
 import socket
+import struct
+import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from sinkhole.names import to_wire
@@ -58,19 +60,75 @@ def client(port: int, timeout: float) -> Iterator[socket.socket]:
         yield sock
 
 
-def wait_blocked(port: int, name: str, seconds: float) -> None:
-    """Ask for ``name`` until the answer holds the address 0.0.0.0; TimeoutError after ``seconds``."""
+def wait_blocked(port: int, seconds: float, *names: str) -> float:
+    """Ask for ``names`` until all are answered with NXDOMAIN or 0.0.0.0 in one pass; TimeoutError after ``seconds``.
+
+    The seconds until then, of which the rest of the last pass is no part.
+    """
+    began = time.monotonic()
+    found = 0.0
+    with client(port, 0.2) as sock:
+        while time.monotonic() < began + seconds:
+            for name in names:
+                if not _blocks(sock, name):
+                    break
+                if name is names[0]:
+                    found = time.monotonic()
+            else:
+                return found - began
+            time.sleep(0.005)
+    raise TimeoutError(f"{name} not blocked on port {port} within {seconds:.0f} s")
+
+
+def wait_answered(port: int, seconds: float) -> None:
+    """Ask until there is any answer; TimeoutError after ``seconds``."""
     end = time.monotonic() + seconds
     with client(port, 0.2) as sock:
         while time.monotonic() < end:
             try:
-                sock.send(query(name))
-                if b"\0\4\0\0\0\0" in sock.recv(4096):
+                sock.send(query("example"))
+                sock.recv(4096)
+                return
+            except OSError:
+                time.sleep(0.005)
+    raise TimeoutError(f"no answer on port {port} within {seconds:.0f} s")
+
+
+def _blocks(sock: socket.socket, name: str) -> bool:
+    asked = query(name)
+    try:
+        sock.send(asked)
+        while (answer := sock.recv(4096))[12 : len(asked)] != asked[12:]:
+            pass  # late, for another name
+    except OSError:  # nobody listens yet, or nothing came
+        return False
+    return b"\0\4\0\0\0\0" in answer or answer[3] & 15 == 3
+
+
+@contextmanager
+def upstream() -> Iterator[int]:
+    """The port of a thread that answers every query for an address with 192.0.2.1."""
+    record = b"\xc0\x0c" + struct.pack("!HHIH4B", 1, 1, 86_400, 4, 192, 0, 2, 1)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.bind(("127.0.0.1", 0))
+
+        def answer() -> None:
+            while True:
+                packet, peer = sock.recvfrom(4096)
+                if len(packet) < 12:
                     return
-            except OSError:  # nobody listens yet, or nothing came
-                pass
-            time.sleep(0.02)
-    raise TimeoutError(f"{name} not blocked on port {port} within {seconds:.0f} s")
+                end = packet.index(0, 12) + 5
+                found = packet[end - 4 : end] == b"\0\1\0\1"
+                counts = struct.pack("!HHHHH", 0x8180, 1, found, 0, 0)
+                sock.sendto(packet[:2] + counts + packet[12:end] + record * found, peer)
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        try:
+            yield sock.getsockname()[1]
+        finally:
+            sock.sendto(b"", sock.getsockname())
+            thread.join()
 
 
 def family(pid: int) -> list[int]:
@@ -89,9 +147,12 @@ def resident(pid: int) -> int:
 
 
 def processor(pid: int) -> float:
-    """Seconds of processor time that a process and all below it have used, in the kernel too (proc(5))."""
-    stats = (Path(f"/proc/{each}/stat").read_text().rpartition(")")[2].split() for each in family(pid))
-    return sum(int(stat[11]) + int(stat[12]) for stat in stats) / os.sysconf("SC_CLK_TCK")
+    """Seconds of processor time that a process and all below it have used, those that ended too (proc(5))."""
+    ticks = 0
+    for each in family(pid):
+        with suppress(FileNotFoundError):  # ended just now; its parent has them soon
+            ticks += sum(map(int, Path(f"/proc/{each}/stat").read_text().rpartition(")")[2].split()[11:15]))
+    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def memory(pid: int, mapped: Path) -> tuple[int, int]:
