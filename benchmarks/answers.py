@@ -21,7 +21,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import random
 import signal
 import subprocess
@@ -34,7 +33,7 @@ from statistics import median
 from typing import Any, NamedTuple
 
 from benchmarks import corpus, dnsperf, servers
-from benchmarks.running import family, free_port, memory, processor, resident, wait_answered
+from benchmarks.running import free_port, machine, memory, processor, resident, wait_answered
 from benchmarks.servers import BARE, OURS, PEERS, Running, WrongAnswer
 
 NAMES = 800_000
@@ -229,15 +228,10 @@ def _figures(found: dict[str, list[Any]]) -> dict[str, Any]:
 def weigh(server: Running) -> dict[str, Any]:
     """Octets in memory: of all processes (PSS); of a worker of ours, its own and those of the bundle (RSS)."""
     found: dict[str, Any] = {"all-bytes": resident(server.process.pid)}
-    if server.name in (OURS, BARE):
-        workers = [pid for pid in family(server.process.pid) if b"sinkhole.service.worker" in _command(pid)]
-        own, mapped = memory(workers[0], server.directory / "state" / "bundles")
+    for pid in servers.workers(server.process.pid)[:1]:
+        own, mapped = memory(pid, server.directory / "state" / "bundles")
         found |= {"worker-own-bytes": own, "worker-mapped-bytes": mapped}
     return found
-
-
-def _command(pid: int) -> bytes:
-    return Path(f"/proc/{pid}/cmdline").read_bytes()
 
 
 def measure(names: Sequence[str], loads: Sequence[str], shape: Shape, edns: bool = True) -> dict[str, Any]:
@@ -267,7 +261,7 @@ def measure(names: Sequence[str], loads: Sequence[str], shape: Shape, edns: bool
         for load in loads:
             field.measure(load)
         return {
-            "machine": _machine(),
+            "machine": machine(),
             "dnsperf": dnsperf.version(),
             **shape._asdict(),
             "edns": edns,
@@ -288,18 +282,6 @@ def measure(names: Sequence[str], loads: Sequence[str], shape: Shape, edns: bool
         }
 
 
-def _machine() -> dict[str, Any]:
-    models = [
-        line.partition(": ")[2] for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line
-    ]
-    return {
-        "processor": (models or [platform.machine()])[0],
-        "cores": os.cpu_count(),
-        "system": platform.platform(),
-        "python": platform.python_version(),
-    }
-
-
 def _progress(what: str) -> None:
     print(what, file=sys.stderr, flush=True)
 
@@ -316,9 +298,9 @@ def best(report: dict[str, Any], load: str) -> str | None:
 
 def show(report: dict[str, Any]) -> None:
     """The report as tables in Markdown."""
-    found, machine = report["servers"], report["machine"]
+    found, where = report["servers"], report["machine"]
     print(f"{report['names']:,} trees, {'with' if report['edns'] else 'without'} EDNS, dnsperf {report['dnsperf']}")
-    print(f"{machine['processor']}, {machine['cores']} cores, Python {machine['python']}, {machine['system']}")
+    print(f"{where['processor']}, {where['cores']} cores, Python {where['python']}, {where['system']}")
     print(f"the upstream asked directly: {report['upstream']['direct-rate']:,}/s ({report['upstream']['version']})\n")
     print("| server | version | ready after | memory | after the loads | a blocked name gets |")
     print("|---|---|---:|---:|---:|---|")

@@ -308,6 +308,11 @@ def settle(pid: int) -> None:
         time.sleep(IDLE)
 
 
+def workers(pid: int) -> list[int]:
+    """The processes of ours below ``pid`` that answer; none for any other server."""
+    return [each for each in family(pid) if b"sinkhole.service.worker" in Path(f"/proc/{each}/cmdline").read_bytes()]
+
+
 def stop(process: subprocess.Popen[bytes]) -> None:
     process.terminate()
     try:
