@@ -5,7 +5,7 @@ another one. Servers take turns, run by run, so that a busy machine is unfair to
 medians, and the processor time that a query costs, which other programs disturb least. Queries have EDNS, so that ours
 says why it blocks. The loads:
 
-* ``random``: every query is another blocked name, so no server can have prepared its answer;
+* ``random``: every query is another blocked name, in another order each time, so hardly an answer can be prepared;
 * ``again``: the same 500 blocked names over and over;
 * ``cached``: 500 names that are not blocked and that the server has in its cache: the upstream is asked only before;
 * ``forwarded``: names that nobody has asked for before, so the upstream is asked for each;
@@ -26,13 +26,13 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
 
-from benchmarks import corpus, dnsperf, servers
+from benchmarks import corpus, dnsperf, servers, table
 from benchmarks.running import free_port, machine, memory, processor, resident, wait_answered
 from benchmarks.servers import BARE, OURS, PEERS, Running, WrongAnswer
 
@@ -61,7 +61,7 @@ class Load(NamedTuple):
 LOADS = {
     "random": Load("another blocked name each time", "random", half=True, common=True),
     "again": Load("the same 500 blocked names", "again", half=True),
-    "cached": Load("500 cached answers", "cached", blocked=False, half=True, common=True),
+    "cached": Load("500 cached answers", "cached", blocked=False, half=True),
     "forwarded": Load("forwarded, another name each time", "new", blocked=False, half=True),
     "tcp": Load("the same 500 blocked names over TCP", "again", ("-m", "tcp", *_CONNECTIONS)),
     "dot": Load("the same 500 blocked names over TLS", "again", ("-m", "dot", *_CONNECTIONS)),
@@ -85,22 +85,27 @@ class Queries:
     """The files of queries below a directory."""
 
     def __init__(self, directory: Path, listed: Sequence[str], seconds: float, seed: int) -> None:
-        draw = random.Random(seed)
         self._directory, self._count, self._used = directory, int(NEW * seconds), 0
-        asked = {
-            "random": draw.sample(listed, len(listed)),
-            "again": draw.sample(listed, min(FEW, len(listed))),
-            "cached": [f"www{number}.site{number % 7}.example" for number in range(FEW)],
+        self._draw, self._listed = random.Random(seed), list(listed)
+        few = listed[:FEW]
+        self._names: dict[str, Callable[[], Iterable[str]]] = {
+            "random": self._another,
+            "again": lambda: few,
+            "cached": lambda: (f"www{number}.site{number % 7}.example" for number in range(FEW)),
+            "new": self._new,
         }
-        self._paths = {name: dnsperf.write(directory / name, found) for name, found in asked.items()}
 
     def path(self, name: str) -> Path:
-        """One of the files; ``new`` is another one each time, in the place of the last one."""
-        if name != "new":
-            return self._paths[name]
+        """One of the files; ``random`` has another order each time, ``new`` other names."""
+        return dnsperf.write(self._directory / f"{name}.queries", self._names[name]())
+
+    def _another(self) -> Iterable[str]:
+        self._draw.shuffle(self._listed)
+        return self._listed
+
+    def _new(self) -> Iterable[str]:
         self._used += 1
-        found = (f"www.n{self._used}-{number}.d{number % 5000}.example" for number in range(self._count))
-        return dnsperf.write(self._directory / "new", found)
+        return (f"www.n{self._used}-{number}.d{number % 5000}.example" for number in range(self._count))
 
 
 _UPSTREAM = """\
@@ -133,8 +138,10 @@ def upstream(directory: Path, core: str) -> Iterator[int]:
     with (directory / "upstream.log").open("wb") as log:
         process = subprocess.Popen(["taskset", "-c", core, "unbound", "-d", "-c", str(config)], stdout=log, stderr=log)
     try:
-        wait_answered(port, servers.START)
+        wait_answered(port, servers.START, lambda: servers.alive(process))
         yield port
+    except TimeoutError as error:
+        sys.exit(f"the upstream: {error}\n{(directory / 'upstream.log').read_text()}")
     finally:
         servers.stop(process)
 
@@ -266,6 +273,7 @@ def measure(names: Sequence[str], loads: Sequence[str], shape: Shape, edns: bool
             **shape._asdict(),
             "edns": edns,
             "common-rate": RATE,
+            "titles": {load: stated.title for load, stated in LOADS.items()},
             "upstream": {"version": f"unbound {servers.version('unbound')}", "direct-rate": round(direct.rate)},
             "refused": field.refused,
             "servers": {
@@ -284,64 +292,6 @@ def measure(names: Sequence[str], loads: Sequence[str], shape: Shape, edns: bool
 
 def _progress(what: str) -> None:
     print(what, file=sys.stderr, flush=True)
-
-
-def best(report: dict[str, Any], load: str) -> str | None:
-    """The peer that answers most queries a second of a load."""
-    rates = {
-        name: server["loads"][load]["rate"]
-        for name, server in report["servers"].items()
-        if name in PEERS and load in server["loads"]
-    }
-    return max(rates, key=lambda name: rates[name], default=None)
-
-
-def show(report: dict[str, Any]) -> None:
-    """The report as tables in Markdown."""
-    found, where = report["servers"], report["machine"]
-    print(f"{report['names']:,} trees, {'with' if report['edns'] else 'without'} EDNS, dnsperf {report['dnsperf']}")
-    print(f"{where['processor']}, {where['cores']} cores, Python {where['python']}, {where['system']}")
-    print(f"the upstream asked directly: {report['upstream']['direct-rate']:,}/s ({report['upstream']['version']})\n")
-    print("| server | version | ready after | memory | after the loads | a blocked name gets |")
-    print("|---|---|---:|---:|---:|---|")
-    for name, server in found.items():
-        memories = " | ".join(f"{server[when]['all-bytes'] / 1e6:.0f} MB" for when in ("memory", "memory-later"))
-        print(f"| {name} | {server['version']} | {server['ready-seconds']:.2f} s | {memories} | {server['blocked']} |")
-    own, mapped = (found[OURS]["memory-later"][f"worker-{what}-bytes"] / 1e6 for what in ("own", "mapped"))
-    print(f"\na worker of {OURS} after the loads: {own:.0f} MB of its own, {mapped:.0f} MB of the bundle")
-    print("\n| load | sinkhole/s | best peer/s | | ratio | p99 at half of own maximum | best peer's |")
-    print("|---|---:|---:|---|---:|---:|---:|")
-    for load, ours in found[OURS]["loads"].items():
-        if peer := best(report, load):
-            most = found[peer]["loads"][load]["rate"]
-            worst = [
-                server["loads"][load]["half"]["p99-microseconds"]
-                for name, server in found.items()
-                if name in PEERS and "half" in server["loads"].get(load, {})
-            ]
-            times = f"{ours['half']['p99-microseconds']} µs | {min(worst)} µs" if worst else "|"
-            print(
-                f"| {LOADS[load].title} | {ours['rate']:,} | {most:,} | {peer} | {ours['rate'] / most:.2f} | {times} |"
-            )
-    print(
-        "\n| load | server | queries/s | ours by it | runs, thousands | CPU a query | lost | half: p50 | p99 ", end=""
-    )
-    print(f"| {report['common-rate']:,}/s: p50 | p99 |\n|---|---|---:|---:|---|---:|---:|---:|---:|---:|---:|")
-    for load in found[OURS]["loads"]:
-        for name, server in found.items():
-            if load in server["loads"]:
-                _row(load, name, server["loads"][load], found[OURS]["loads"][load]["rate"])
-    for name, why in report["refused"].items():
-        print(f"\nno figures for {name}: {why}")
-
-
-def _row(load: str, name: str, figures: dict[str, Any], ours: float) -> None:
-    runs = " ".join(f"{rate / 1000:.1f}" for rate in figures["rates"])
-    cells: list[str] = [load, name, f"{figures['rate']:,}", f"{ours / figures['rate']:.2f}", runs]
-    cells += [f"{figures['cost-microseconds']} µs", str(figures["lost"])]
-    for what in ("half", "common"):
-        cells += [f"{figures[what][f'{part}-microseconds']} µs" if what in figures else "" for part in ("p50", "p99")]
-    print(f"| {' | '.join(cells)} |")
 
 
 def main() -> None:
@@ -374,7 +324,7 @@ def main() -> None:
     names = [OURS, *([BARE] if arguments.bare else []), *peers]
     report = measure(names, arguments.loads, shape, not arguments.plain)
     report["missing"] = [name for name in wanted if name not in peers]
-    show(report)
+    print("\n".join(table.lines(report)))
     if arguments.json:
         arguments.json.write_text(json.dumps(report, indent=1) + "\n")
 

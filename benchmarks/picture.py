@@ -14,7 +14,6 @@ from html import escape
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from benchmarks.answers import LOADS
 from benchmarks.servers import BARE, OURS, PEERS, SERVERS
 
 #: Pixels: between things, of a line of text, of a bar with the space around it, of names left of bars, of the longest
@@ -54,10 +53,10 @@ class Panel(NamedTuple):
 def panels(report: dict[str, Any]) -> list[Panel]:
     """What there is to show of a report: the loads, then what is better when it is less."""
     servers = {name: found for name, found in report["servers"].items() if name != BARE}
-    loads = [load for load in LOADS if load in servers[OURS]["loads"]]
+    loads = [load for load in report["titles"] if load in servers[OURS]["loads"]]
     found = [
         _panel(
-            f"{LOADS[load].title}: queries/s",
+            f"{report['titles'][load]}: queries/s",
             {name: server["loads"][load]["rate"] for name, server in servers.items() if load in server["loads"]},
             "{:,.0f}".format,
             most=True,

@@ -9,7 +9,7 @@ import socket
 import struct
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -41,11 +41,14 @@ def configure(directory: Path, sources: list[Path], port: int = 5353, upstream: 
 
 
 def free_port() -> int:
-    """A UDP port that nobody has on 127.0.0.1 now."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port
+    """A port that nobody has on 127.0.0.1 now, over UDP and TCP."""
+    while True:
+        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as tcp, socket.socket(type=socket.SOCK_DGRAM) as udp:
+            tcp.bind(("127.0.0.1", 0))
+            port: int = tcp.getsockname()[1]
+            with suppress(OSError):
+                udp.bind(("127.0.0.1", port))
+                return port
 
 
 def query(name: str) -> bytes:
@@ -62,15 +65,16 @@ def client(port: int, timeout: float) -> Iterator[socket.socket]:
         yield sock
 
 
-def wait_blocked(port: int, seconds: float, *names: str) -> float:
-    """Ask for ``names`` until all are answered with NXDOMAIN or 0.0.0.0 in one pass; TimeoutError after ``seconds``.
+def wait_blocked(port: int, seconds: float, *names: str, going: Callable[[], bool] = lambda: True) -> float:
+    """Ask for ``names`` until all are answered with NXDOMAIN or 0.0.0.0 in one pass; TimeoutError after ``seconds``, or
+    when the server is not ``going`` any more.
 
     The seconds until then, of which the rest of the last pass is no part.
     """
     began = time.monotonic()
     found = 0.0
     with client(port, 0.2) as sock:
-        while time.monotonic() < began + seconds:
+        while going() and time.monotonic() < began + seconds:
             for name in names:
                 if not _blocks(sock, name):
                     break
@@ -79,21 +83,21 @@ def wait_blocked(port: int, seconds: float, *names: str) -> float:
             else:
                 return found - began
             time.sleep(0.005)
-    raise TimeoutError(f"{name} not blocked on port {port} within {seconds:.0f} s")
+    raise TimeoutError(f"{', '.join(names[:2])}… not blocked on port {port} after {time.monotonic() - began:.0f} s")
 
 
-def wait_answered(port: int, seconds: float) -> None:
-    """Ask until there is any answer; TimeoutError after ``seconds``."""
+def wait_answered(port: int, seconds: float, going: Callable[[], bool] = lambda: True) -> None:
+    """Ask until there is any answer; TimeoutError after ``seconds``, or when the server is not ``going`` any more."""
     end = time.monotonic() + seconds
     with client(port, 0.2) as sock:
-        while time.monotonic() < end:
+        while going() and time.monotonic() < end:
             try:
                 sock.send(query("example"))
                 sock.recv(4096)
                 return
             except OSError:
                 time.sleep(0.005)
-    raise TimeoutError(f"no answer on port {port} within {seconds:.0f} s")
+    raise TimeoutError(f"no answer on port {port}")
 
 
 def _blocks(sock: socket.socket, name: str) -> bool:
@@ -144,8 +148,12 @@ def family(pid: int) -> list[int]:
 
 def resident(pid: int) -> int:
     """The octets of a process and all below it, pages that several share counted in parts (PSS)."""
-    rollups = (Path(f"/proc/{each}/smaps_rollup").read_text() for each in family(pid))
-    return 1024 * sum(int(size) for text in rollups for kind, size in _SHARE.findall(text) if kind == "Pss")
+    size = 0
+    for each in family(pid):
+        with suppress(FileNotFoundError, ProcessLookupError):  # ended just now
+            text = Path(f"/proc/{each}/smaps_rollup").read_text()
+            size += 1024 * sum(int(part) for kind, part in _SHARE.findall(text) if kind == "Pss")
+    return size
 
 
 def processor(pid: int) -> float:

@@ -289,7 +289,8 @@ def running(
             stopping = stack.enter_context(ExitStack())
             stopping.callback(stop, process)
             try:
-                ready.append(wait_blocked(place.port, START, listed[-1], *sample(listed)))
+                names = (listed[-1], *sample(listed))
+                ready.append(wait_blocked(place.port, START, *names, going=partial(alive, process)))
             except TimeoutError as error:
                 raise WrongAnswer(f"{error}\n{(place.directory / 'log').read_text()[-2000:]}") from None
             if count < starts - 1:
@@ -308,9 +309,20 @@ def settle(pid: int) -> None:
         time.sleep(IDLE)
 
 
+def alive(process: subprocess.Popen[bytes]) -> bool:
+    return process.poll() is None
+
+
 def workers(pid: int) -> list[int]:
     """The processes of ours below ``pid`` that answer; none for any other server."""
-    return [each for each in family(pid) if b"sinkhole.service.worker" in Path(f"/proc/{each}/cmdline").read_bytes()]
+    return [each for each in family(pid) if b"sinkhole.service.worker" in _command(each)]
+
+
+def _command(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:  # ended just now
+        return b""
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:

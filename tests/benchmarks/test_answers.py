@@ -78,13 +78,16 @@ def test_other_words_of_dnsperf_are_an_error() -> None:
         dnsperf.read("Error: cannot open")
 
 
-def test_forwarded_names_are_never_asked_again(tmp_path: Path) -> None:
+def test_each_run_asks_for_what_it_should(tmp_path: Path) -> None:
     queries = Queries(tmp_path, LISTED, 0.01, 1)
     first, second = (queries.path("new").read_text().splitlines() for _ in range(2))
     assert len(first) == len(set(first)) == len(set(second)) == answers.NEW // 100
     assert not set(first) & set(second)
     listed = {f"{name} A" for name in LISTED}
-    assert set(queries.path("random").read_text().splitlines()) == listed
+    orders = [queries.path("random").read_text().splitlines() for _ in range(2)]
+    assert orders[0] != orders[1]
+    assert set(orders[0]) == set(orders[1]) == listed
+    assert queries.path("again").read_text() == queries.path("again").read_text()
     assert not set(queries.path("cached").read_text().splitlines()) & listed
 
 
