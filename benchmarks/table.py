@@ -55,8 +55,8 @@ def _best(report: Report) -> Iterator[str]:
 
 
 def _all(report: Report) -> Iterator[str]:
-    common = f"{report['common-rate']:,}/s: p50 | p99"
-    yield f"\n| load | server | queries/s | ours by it | runs, thousands | CPU a query | lost | half: p50 | p99 | {common} |"
+    common = f"half: p50 | p99 | {report['common-rate']:,}/s: p50 | p99"
+    yield f"\n| load | server | queries/s | ours by it | runs, thousands | CPU a query | lost | {common} |"
     yield "|---|---|---:|---:|---|---:|---:|---:|---:|---:|---:|"
     for load, ours in report["servers"][OURS]["loads"].items():
         for name, found in _of(report, load):
