@@ -34,7 +34,8 @@ from typing import Any, NamedTuple
 
 from benchmarks import corpus, dnsperf, servers, table
 from benchmarks.running import free_port, machine, memory, processor, resident, wait_answered
-from benchmarks.servers import BARE, OURS, PEERS, Running, WrongAnswer
+from benchmarks.servers import BARE, OTHER, OURS, PEERS, Running, WrongAnswer
+from sinkhole.service import control
 
 NAMES = 800_000
 #: Different names in the loads that ask again; queries a second when latency is measured for all alike.
@@ -241,6 +242,14 @@ def weigh(server: Running) -> dict[str, Any]:
     return found
 
 
+def counted(server: Running) -> dict[str, int]:
+    """How many queries ours has seen, and how many it should have logged and did not; nothing of other servers."""
+    if not servers.workers(server.process.pid):
+        return {}
+    counters = control.ask(server.directory / "state", "status", 60)["counters"]
+    return {"queries": counters["queries"], "unlogged": counters.get("unlogged", 0)}
+
+
 def measure(names: Sequence[str], loads: Sequence[str], shape: Shape, edns: bool = True) -> dict[str, Any]:
     """Run everything; the report as ``--json`` writes it."""
     cores = sorted(os.sched_getaffinity(0))
@@ -283,6 +292,7 @@ def measure(names: Sequence[str], loads: Sequence[str], shape: Shape, edns: bool
                     "blocked": server.blocked,
                     "memory": first[name],
                     "memory-later": weigh(server),
+                    **counted(server),
                     "loads": field.loads[name],
                 }
                 for name, server in field.running.items()
@@ -307,6 +317,7 @@ def main() -> None:
     )
     parser.add_argument("--loads", nargs="+", choices=LOADS, default=list(LOADS), help="loads (default: all)")
     parser.add_argument("--bare", action="store_true", help=f"{BARE} too: ours with all off that can be turned off")
+    parser.add_argument("--other", metavar="PYTHON", help="another version of ours too: the interpreter that finds it")
     parser.add_argument("--plain", action="store_true", help="queries without EDNS")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every figure here too")
     arguments = parser.parse_args()
@@ -321,7 +332,9 @@ def main() -> None:
     for name in wanted:
         if name not in peers:
             _progress(f"{name} is not installed")
-    names = [OURS, *([BARE] if arguments.bare else []), *peers]
+    if arguments.other:
+        servers.add_other(arguments.other)
+    names = [OURS, *([OTHER] if arguments.other else []), *([BARE] if arguments.bare else []), *peers]
     report = measure(names, arguments.loads, shape, not arguments.plain)
     report["missing"] = [name for name in wanted if name not in peers]
     print("\n".join(table.lines(report)))

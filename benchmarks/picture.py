@@ -14,7 +14,7 @@ from html import escape
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from benchmarks.servers import BARE, OURS, PEERS, SERVERS
+from benchmarks.servers import OURS, PEERS, SERVERS
 
 #: Pixels: between things, of a line of text, of a bar with the space around it, of names left of bars, of the longest
 #: bar, and of the figures right of it.
@@ -52,7 +52,7 @@ class Panel(NamedTuple):
 
 def panels(report: dict[str, Any]) -> list[Panel]:
     """What there is to show of a report: the loads, then what is better when it is less."""
-    servers = {name: found for name, found in report["servers"].items() if name != BARE}
+    servers = {name: found for name, found in report["servers"].items() if name in (OURS, *PEERS)}
     loads = [load for load in report["titles"] if load in servers[OURS]["loads"]]
     found = [
         _panel(

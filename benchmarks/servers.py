@@ -32,7 +32,7 @@ from benchmarks import corpus
 from benchmarks.running import family, free_port, processor, wait_blocked
 from sinkhole.config import Config
 
-OURS, BARE = "sinkhole", "sinkhole-bare"
+OURS, BARE, OTHER = "sinkhole", "sinkhole-bare", "sinkhole-other"
 #: Seconds: until a server has read the list, until one has ended, and for one answer when it is checked.
 START, STOP, PATIENCE = 180.0, 10.0, 5.0
 #: Seconds of which a server that has nothing to do uses at most a tenth.
@@ -117,12 +117,17 @@ _BARE = "policy: [{groups: [all], lists: [bench]}]\naccess: {open: true}\nrate-l
 _NO_LOG = "query-log: {record: none}\n"
 
 
-def _sinkhole(policy: str, listed: Path, place: Place) -> Sequence[str]:
+def _sinkhole(policy: str, python: str, listed: Path, place: Place) -> Sequence[str]:
     config = place.directory / "sinkhole.yaml"
     config.write_text(_OURS.format(place=place, listed=listed) + policy)
-    command = (sys.executable, "-m", "sinkhole")
-    subprocess.run([*command, "build", "-c", config, "--no-exports"], check=True, stdout=subprocess.DEVNULL)
+    command = (python, "-m", "sinkhole")
+    build = [*command, "build", "-c", str(config), "--no-exports"]
+    subprocess.run(build, check=True, stdout=subprocess.DEVNULL, cwd=place.directory)
     return (*command, "serve", "-c", str(config))
+
+
+def _ours(policy: str, python: str = sys.executable) -> Server:
+    return Server(python, "-m sinkhole version", "adblock", partial(_sinkhole, policy, python), True)
 
 
 def _dnsmasq(listed: Path, place: Place) -> Sequence[str]:
@@ -249,8 +254,8 @@ def _dnsdist(listed: Path, place: Place) -> Sequence[str]:
 _OFF = _BARE + (_NO_LOG if "query_log" in Config.model_fields else "")
 
 SERVERS = {
-    OURS: Server(sys.executable, "-m sinkhole version", "adblock", partial(_sinkhole, _POLICY), True),
-    BARE: Server(sys.executable, "-m sinkhole version", "adblock", partial(_sinkhole, _OFF), True),
+    OURS: _ours(_POLICY),
+    BARE: _ours(_OFF),
     "dnsmasq": Server("dnsmasq", "--version", "dnsmasq", _dnsmasq),
     "unbound": Server("unbound", "-V", "unbound", partial(_unbound, _UNBOUND_ZONES), True),
     "unbound-rpz": Server("unbound", "-V", "rpz", partial(_unbound, _UNBOUND_RPZ), True),
@@ -260,6 +265,11 @@ SERVERS = {
     "named": Server("named", "-v", "rpz", _named, True),
 }
 PEERS = [name for name in SERVERS if name not in (OURS, BARE)]
+
+
+def add_other(python: str) -> None:
+    """Another version of ours, which the interpreter ``python`` finds."""
+    SERVERS[OTHER] = _ours(_POLICY, python)
 
 
 def installed(name: str) -> bool:
@@ -338,7 +348,9 @@ def stop(process: subprocess.Popen[bytes]) -> None:
 def version(name: str) -> str:
     """The first number with a dot that the program prints of itself, on whatever output."""
     server = SERVERS[name]
-    done = subprocess.run([server.program, *server.version.split()], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [server.program, *server.version.split()], capture_output=True, text=True, check=False, cwd="/"
+    )
     match = re.search(r"\d+\.\d+[\w.+-]*", done.stdout + done.stderr)
     return match[0] if match else "of unknown version"
 

@@ -31,7 +31,11 @@ def _servers(report: Report) -> Iterator[str]:
         yield _row(name, server["version"], f"{server['ready-seconds']:.2f} s", *memories, server["blocked"])
     later = report["servers"][OURS]["memory-later"]
     own, mapped = (later[f"worker-{what}-bytes"] / 1e6 for what in ("own", "mapped"))
-    yield f"\na worker of {OURS} after the loads: {own:.0f} MB of its own, {mapped:.0f} MB of the bundle\n"
+    yield f"\na worker of {OURS} after the loads: {own:.0f} MB of its own, {mapped:.0f} MB of the bundle"
+    for name, server in report["servers"].items():
+        if "unlogged" in server:
+            yield f"{name}: {server['queries']:,} queries; lines of the log that were lost: {server['unlogged']:,}"
+    yield ""
 
 
 def _best(report: Report) -> Iterator[str]:

@@ -102,10 +102,19 @@ def test_a_server_blocks_the_list_and_forwards_the_rest(
         assert server.blocked in ("NOERROR", "NXDOMAIN")
         assert server.version[0].isdigit()
         assert 0 < server.ready[0] < servers.START
-        weight = answers.weigh(server)
+        weight, counted = answers.weigh(server), answers.counted(server)
     assert weight["all-bytes"] > 1e6
     assert ("worker-own-bytes" in weight) == name.startswith("sinkhole")
+    assert name.startswith("sinkhole") == (counted.get("queries", 0) >= 4 * servers.SAMPLE)
     assert server.process.returncode is not None
+
+
+def test_another_version_of_ours_is_started_by_its_own_interpreter(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(servers, "SERVERS", dict(SERVERS))
+    servers.add_other("/opt/other/bin/python")
+    assert servers.SERVERS[servers.OTHER].program == "/opt/other/bin/python"
+    assert servers.installed(servers.OURS)
+    assert not servers.installed(servers.OTHER)
 
 
 def test_a_server_that_blocks_too_little_has_no_figures(open_to_all: Running) -> None:
