@@ -19,7 +19,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from statistics import median
@@ -27,11 +26,9 @@ from typing import Any, NamedTuple
 
 from benchmarks import corpus
 from benchmarks.build import known
-from benchmarks.running import configure, machine, resident
+from benchmarks.running import configure, machine, watch
 from sinkhole.feeds.fetch import read_file
 
-#: Seconds between two looks at the memory of a program.
-_LOOK = 0.02
 #: Names and syntax of the made-up lists.
 MADE = {"hosts": 200_000, "adblock": 200_000, "domains": 150_000, "dnsmasq": 100_000, "unbound": 100_000}
 
@@ -49,11 +46,7 @@ def run(command: Sequence[str | Path], **environment: str) -> Run:
     before = os.times()
     began = time.monotonic()
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, env={**os.environ, **environment})
-    peak = 0
-    while process.poll() is None:
-        with suppress(OSError):  # one of them has just ended
-            peak = max(peak, resident(process.pid))
-        time.sleep(_LOOK)
+    peak = watch(process)
     seconds = time.monotonic() - began
     if process.returncode:
         sys.exit(f"{command[0]} failed")

@@ -7,6 +7,7 @@ import platform
 import re
 import socket
 import struct
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -28,6 +29,8 @@ policy:
   - {{groups: [all], directives: [kr-mofa-2025-02-05], lists: [deepseek, bench]}}
 exports: {{dir: {directory}/exports, lists: [bench], formats: all}}
 """
+#: Seconds between two looks at the memory of a program.
+LOOK = 0.02
 _SHARE = re.compile(r"^(Rss|Pss): +(\d+) kB", re.M)
 _MAPPING = re.compile(r"^[0-9a-f]+-[0-9a-f]+ .*?(/.*)?$")
 
@@ -154,6 +157,15 @@ def resident(pid: int) -> int:
             text = Path(f"/proc/{each}/smaps_rollup").read_text()
             size += 1024 * sum(int(part) for kind, part in _SHARE.findall(text) if kind == "Pss")
     return size
+
+
+def watch(process: subprocess.Popen[Any]) -> int:
+    """Wait for a process; the most octets that it and all below it had at one moment (PSS)."""
+    peak = 0
+    while process.poll() is None:
+        peak = max(peak, resident(process.pid))
+        time.sleep(LOOK)
+    return peak
 
 
 def processor(pid: int) -> float:

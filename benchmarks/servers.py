@@ -22,7 +22,6 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-import dns.flags
 import dns.message
 import dns.query
 import dns.rcode
