@@ -169,7 +169,11 @@ class Field:
             self._progress(f"{what} {load} {name}")
             try:
                 run(server, path, options)
-            except WrongAnswer as wrong:
+            except (
+                WrongAnswer,
+                ValueError,
+                subprocess.TimeoutExpired,
+            ) as wrong:  # dnsperf heard nothing, or never ended
                 self.refuse(name, f"under load {load}: {wrong}")
 
     def refuse(self, name: str, why: str) -> None:
@@ -325,7 +329,8 @@ def main() -> None:
     os.environ["PATH"] += ":/usr/sbin:/sbin"  # where servers are, but for most users not in it
     stated = {field: value for field in Shape._fields if (value := getattr(arguments, field)) is not None}
     shape = (QUICK if arguments.quick else Shape())._replace(**stated)
-    if missing := [name for name in ("dnsperf", "taskset", "openssl", "unbound") if not servers.has(name)]:
+    needed = ["dnsperf", "taskset", "openssl", "unbound", *([arguments.other] if arguments.other else [])]
+    if missing := [name for name in needed if not servers.has(name)]:
         sys.exit(f"not installed, but needed: {', '.join(missing)}")
     wanted = PEERS if arguments.peers is None else arguments.peers
     peers = [name for name in wanted if servers.installed(name)]

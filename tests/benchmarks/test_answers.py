@@ -12,6 +12,7 @@ import pytest
 
 from benchmarks import answers, corpus, dnsperf, servers
 from benchmarks.answers import QUICK, Field, Queries
+from benchmarks.running import free_port
 from benchmarks.servers import SERVERS, Place, Running, WrongAnswer
 
 SAID = """\
@@ -145,12 +146,15 @@ def test_a_server_that_answers_wrongly_under_load_is_out(
 ) -> None:
     peer("dnsperf")
     said: list[str] = []
-    field = Field(Queries(tmp_path, LISTED, 0.1, 1), QUICK._replace(seconds=0.2), ("-e",), said.append)
+    field = Field(Queries(tmp_path, LISTED, 0.1, 1), QUICK._replace(seconds=0.2), ("-e", "-t", "0.3"), said.append)
     field.running["dnsmasq"] = open_to_all._replace(blocked="NXDOMAIN")
     field.measure("random")
     assert not field.running
     assert not field.loads
     assert "under load random" in field.refused["dnsmasq"]
+    field.running["dnsmasq"] = open_to_all._replace(blocked="NOERROR", port=free_port())  # nobody is there
+    field.measure("random")
+    assert "queries lost" in field.refused["dnsmasq"]
     field.running["dnsmasq"] = open_to_all._replace(blocked="NOERROR")
     field.measure("random")
     figures = field.loads["dnsmasq"]["random"]
