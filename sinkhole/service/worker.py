@@ -143,7 +143,7 @@ class Worker:
 
     def _serve(self, engine: Engine, settings: Settings) -> None:
         handle, connections, hears = engine.handle, Connections(settings.limits), engine.hears
-        self._closing = [serve_udp(sock, handle) for sock in self._udp]
+        self._closing = [serve_udp(sock, engine) for sock in self._udp]
         self._closing += [serve_tcp(sock, handle, connections, hears) for sock in self._tcp]
         self._closing += [serve_tcp(sock, handle, connections, hears, self._current_tls) for sock in self._dot]
 
