@@ -234,7 +234,12 @@ class Engine:
                     at += size + 1
                     labels += 1
                 key = packet[12:end].translate(_KEYED)[::-1]
-                if at == end <= _LONGEST and key.count(b".") == labels and not (self.zones and self.zones.speaks(key)):
+                zones = self.zones
+                if (
+                    at == end <= _LONGEST
+                    and key.count(b".") == labels
+                    and not (zones and (key in zones.keys or (zones.trees and key.startswith(zones.trees))))
+                ):
                     verdict = self._policy.decide(profile, key, packet[end + 1] << 8 | packet[end + 2])
                     if (alike := form.get(id(verdict))) and end <= alike.longest:
                         counters.blocked += 1
