@@ -48,7 +48,7 @@ MASKED, MASK_SHIFT = 8, 4
 CURRENT = "current"
 #: Octets that are hashed at a time: a quarter of a millisecond.
 _STEP = 1 << 17
-_LINE_FEED = 10
+_LINE_FEED, _DOT = b"\n."
 _NAME_LENGTH = 16
 
 #: (list number, code) of every list that has an entry for a key.
@@ -249,19 +249,42 @@ class Bundle:
 
     def matches(self, key: bytes) -> list[tuple[bytes, Attribute]]:
         """(matching key, its attribute) of every key that is ``key`` or an ancestor of it, shortest first."""
-        return [(key[:end], self._attributes[self._numbers[place]]) for end, place in self._prefixes(key)]
+        ends = [end + 1 for end, octet in enumerate(key) if octet == _DOT]
+        places = [(end, self._place(key[:end])) for end in ends]
+        return [(key[:end], self._attributes[self._numbers[place]]) for end, place in places if place >= 0]
 
     def records(self, key: bytes) -> tuple[int, ...]:
         """The attribute record of every key that :meth:`matches`, as numbers, after one that tells whether the last is
-        ``key`` itself; empty when none does. Equal for names that are listed alike."""
-        found = self._prefixes(key)
-        if not found:
+        ``key`` itself; empty when none does. Equal for names that are listed alike.
+
+        Whatever stands between an ancestor and the key in order begins with that ancestor. So below the top label all
+        of them are in the key's own block, but for those that the first line of the block begins with.
+        """
+        block = bisect_right(self._firsts, key) - 1
+        if block < 0:
             return ()
-        numbers = self._numbers
-        if len(found) == 1:
-            ((end, place),) = found
-            return end == len(key), numbers[place]
-        return found[-1][0] == len(key), *[numbers[place] for _, place in found]
+        starts, numbers = self._blocks, self._numbers
+        text = self._keys[starts[block] : starts[block + 1] + 1]
+        found: tuple[int, ...] = ()
+        last = end = key.find(b".") + 1
+        if (place := self._above(key[:end])) >= 0:
+            found = (numbers[place],)
+        at = 0
+        while end := key.find(b".", end) + 1:  # the first line that begins with an ancestor is that itself, or none is
+            at = text.find(b"\n" + key[:end], at)
+            if at < 0:
+                break
+            if at and text.startswith(key + b"\n", at + 1):  # nothing is between them
+                last = len(key)
+                found += (numbers[block * BLOCK + text.count(b"\n", 0, at)],)
+                break
+            if text[at + end + 1] == _LINE_FEED:
+                last = end
+                found += (numbers[block * BLOCK + text.count(b"\n", 0, at)],)
+            elif not at and (place := self._above(key[:end])) >= 0:
+                last = end
+                found += (numbers[place],)
+        return (last == len(key), *found) if found else ()
 
     def entry(self, key: bytes) -> Attribute:
         """The attribute of exactly ``key``."""
@@ -282,34 +305,6 @@ class Bundle:
         at, to = bisect_left(keys, start), bisect_left(keys, end)
         numbers = self._numbers[first * BLOCK + at : first * BLOCK + to]
         return keys[at:to], list(map(self._attributes.__getitem__, numbers))
-
-    def _prefixes(self, key: bytes) -> list[tuple[int, int]]:
-        """(length, place) of every key that is ``key`` or an ancestor of it, shortest first.
-
-        Whatever stands between an ancestor and the key in order begins with that ancestor. So below the top label all
-        of them are in the key's own block, but for those that the first line of the block begins with.
-        """
-        found: list[tuple[int, int]] = []
-        block = bisect_right(self._firsts, key) - 1
-        if block < 0:
-            return found
-        end = key.find(b".") + 1
-        if (place := self._above(key[:end])) >= 0:
-            found.append((end, place))
-        end = key.find(b".", end) + 1
-        text = self._keys[self._blocks[block] : self._blocks[block + 1] + 1]
-        at = 0
-        while end:  # the first line that begins with an ancestor is that itself, or it is not here
-            part = key[:end]
-            at = text.find(b"\n" + part, at)
-            if at < 0:
-                break
-            if text[at + end + 1] == _LINE_FEED:
-                found.append((end, block * BLOCK + text.count(b"\n", 0, at)))
-            elif not at and (place := self._above(part)) >= 0:
-                found.append((end, place))
-            end = key.find(b".", end) + 1
-        return found
 
     def _above(self, part: bytes) -> int:
         """As :meth:`_place`, remembered: for what many keys have in common."""

@@ -152,9 +152,8 @@ class Worker:
         }
 
     def _serve(self, engine: Engine, settings: Settings) -> None:
-        handle, stamp = engine.handle, self._recorder.stamp
-        streams = handle, Connections(settings.limits), engine.hears
-        self._closing = [serve_udp(sock, handle, stamp) for sock in self._udp]
+        stamp, streams = self._recorder.stamp, (engine.handle, Connections(settings.limits), engine.hears)
+        self._closing = [serve_udp(sock, engine) for sock in self._udp]
         self._closing += [serve_tcp(sock, *streams, stamp=stamp) for sock in self._tcp]
         self._closing += [serve_tcp(sock, *streams, self._current_tls, stamp) for sock in self._dot]
 
