@@ -46,7 +46,7 @@ from sinkhole.resolver.message import (
     Response,
     read_query,
 )
-from sinkhole.resolver.recorder import Outcome, Recorder, named
+from sinkhole.resolver.recorder import Named, Outcome, Recorder, named
 from sinkhole.resolver.zones import Zones
 
 log = logging.getLogger(__name__)
@@ -134,7 +134,7 @@ class Engine:
         self._policy = policy
         self._inspection = Inspection(policy)
         self._askers: dict[str, tuple[int, Bucket]] = {}
-        self._prepared: dict[tuple[int, bytes], tuple[_Prepared, bytes]] = {}
+        self._prepared: dict[tuple[int, bytes], tuple[_Prepared, Named]] = {}
         self._shared: dict[_Prepared, _Prepared] = {}
 
     @property
