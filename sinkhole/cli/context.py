@@ -118,7 +118,7 @@ class Context:
         wanted = [
             Expected(
                 "{}:{}".format(*self.config.where("expect", number)),
-                entry.client, entry.name, entry.rtype, entry.at, entry.action,
+                entry.client, entry.name, entry.rtype, entry.at, entry.action, entry.token or "",
             )
             for number, entry in enumerate(self.config.expect)
         ]  # fmt: skip

@@ -25,7 +25,7 @@ class Settings(NamedTuple):
     servers; ``ca``: path of a file, or empty; ``token``: the secret that all workers of this resolver mark their own
     probes with; ``tls``: files of the certificate and its key, if any; ``local``: what is answered without asking
     anyone; ``permissions``: the exceptions that hold, or will, or did; ``cache``: octets of it; ``stale``: seconds that
-    answers are kept beyond their time; ``handling`` of answers."""
+    answers are kept beyond their time; ``handling`` of answers; ``plain``: the web does without TLS."""
 
     bundle: str
     servers: tuple[Server, ...]
@@ -46,6 +46,7 @@ class Settings(NamedTuple):
     cache: int = 16 << 20
     stale: float = 0
     handling: Handling = DEFAULT_HANDLING
+    plain: bool = False
 
     @property
     def upstream(self) -> tuple[object, ...]:
@@ -90,6 +91,7 @@ def parse(line: bytes) -> Settings:
         data["cache"],
         data["stale"],
         Handling(**{**data["handling"], "rebinding": allowed if allowed is None else tuple(allowed)}),
+        data["plain"],
     )
 
 
