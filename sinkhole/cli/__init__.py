@@ -11,7 +11,18 @@ import sys
 
 import typer
 
-from sinkhole.cli import building, catalogue, converting, deciding, exceptions, listing, previewing, serving, setup
+from sinkhole.cli import (
+    building,
+    catalogue,
+    converting,
+    deciding,
+    exceptions,
+    listing,
+    previewing,
+    querying,
+    serving,
+    setup,
+)
 from sinkhole.errors import GuardError, SinkholeError
 
 app = typer.Typer(
@@ -35,6 +46,7 @@ app.command()(building.rollback)
 app.command()(listing.export)
 app.command()(converting.convert)
 app.command()(deciding.explain)
+app.command()(querying.queries)
 app.command()(setup.check)
 app.command()(setup.init)
 app.command()(setup.schema)

@@ -17,7 +17,7 @@ from typing import Any
 
 import typer
 
-from sinkhole import __version__, bundle
+from sinkhole import __version__, bundle, queries
 from sinkhole.cli import context
 from sinkhole.cli.building import STALE, age
 from sinkhole.compiler import build, history
@@ -27,7 +27,8 @@ from sinkhole.feeds.fetch import shown
 from sinkhole.files import Lock
 from sinkhole.policy.exceptions import Permission
 from sinkhole.service import control, startup
-from sinkhole.service.configured import settings
+from sinkhole.service.configured import keeping, settings
+from sinkhole.service.querylog import QueryLog, Store
 from sinkhole.service.sockets import Listening, inherited, listen, listen_web
 from sinkhole.service.supervisor import Built, Configured, Supervisor
 
@@ -57,7 +58,8 @@ def serve(config: context.ConfigOption = None) -> None:
     logging.basicConfig(format="sinkhole: %(message)s", level=logging.INFO, stream=sys.stderr)
     ctx = context.load(config)
     state = ctx.config.state_dir
-    with Lock(state / "serve.lock"):
+    store = Store(state / queries.DIRECTORY, keeping(ctx.config))
+    with Lock(state / "serve.lock"), QueryLog(store) as recorded:
         found, fresh = _begin(ctx)
         sockets, web = _sockets(ctx.config)
         everywhere = sockets[0]._replace(web=web)
@@ -71,6 +73,7 @@ def serve(config: context.ConfigOption = None) -> None:
             configure=lambda: _configured(context.load(config), ctx.config, token, everywhere),
             refresh=lambda offline: _build(config, offline),
             ready=_announce,
+            queries=recorded,
             commands=control.listen(state),
             register=_register(ctx),
             web=web,
@@ -161,6 +164,9 @@ def _told(found: dict[str, Any]) -> str:
         lines.append(f"{name}: process {worker['pid']}, {ready}, restarts: {worker['restarts']}")
     lines += [f"feed {feed['id']}: {feed['error']}" for feed in found["feeds"] if feed["stale"]]
     lines.append("queries: " + ", ".join(f"{name} {count}" for name, count in found["counters"].items()))
+    recorded = found["query-log"]
+    trouble = f"; it cannot be written: {recorded['error']}" if recorded["error"] else ""
+    lines.append(f"query log: {recorded['bytes'] / (1 << 20):.1f} MB since {recorded['since'] or 'now'}{trouble}")
     if last := found["reload"]:
         lines.append(f"last reload: {'done' if last['ok'] else 'refused'}" + _among(last["said"]))
     return "\n".join(lines)
@@ -256,6 +262,7 @@ def _configured(ctx: context.Context, running: Config, token: str, listening: Li
             for field, key in places.items()
             if getattr(ctx.config, field) != getattr(running, field)
         ),
+        keeping(ctx.config),
     )
 
 

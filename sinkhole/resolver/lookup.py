@@ -18,6 +18,7 @@ from sinkhole.resolver.cache import Cache, Entry, failed
 from sinkhole.resolver.counters import Counters
 from sinkhole.resolver.inspection import Rebinding
 from sinkhole.resolver.message import DAY, NXDOMAIN, RD, TTL, Query, Response
+from sinkhole.resolver.recorder import Outcome
 
 #: RFC 8767 5: how long a client waits before it gets what is stale, how long until that is asked for again, and the TTL
 #: of a stale answer, in seconds.
@@ -27,8 +28,8 @@ POPULAR, LATE = 2, 0.9
 #: EDE codes of data that failed its validation (RFC 8914 4): it is not to be had, and not in its former state either.
 _BOGUS = frozenset((6, 7, 8, 25))
 
-#: Takes a response and its age in seconds.
-Done = Callable[[Response, int], None]
+#: Takes a response, its age in seconds, and where it is from: an upstream, or what is remembered, stale or not.
+Done = Callable[[Response, int, Outcome], None]
 
 
 class Asker(Protocol):
@@ -92,7 +93,7 @@ class Lookup:
         elif (age := now - entry.stored) < (ttl := entry.response.ttl):
             self.counters.cached += 1
             entry.hits += 1
-            done(entry.response, int(age))
+            done(entry.response, int(age), Outcome.CACHED)
             if age >= LATE * ttl and now >= entry.retry and self._wanted(entry, query):
                 entry.retry = now + RECHECK
                 self.counters.prefetched += 1
@@ -100,7 +101,7 @@ class Lookup:
         elif now < entry.retry:
             self.counters.cached += 1
             self.counters.stale += 1
-            done(stale(entry.response), 0)
+            done(stale(entry.response), 0, Outcome.STALE)
         else:
             self.counters.forwarded += 1
             self._refresh(query, entry, done, client)
@@ -116,18 +117,18 @@ class Lookup:
 
         def give() -> None:
             self.counters.stale += 1
-            waiting.pop()(stale(entry.response), 0)
+            waiting.pop()(stale(entry.response), 0, Outcome.STALE)
 
         def late() -> None:
             entry.retry = self._clock() + RECHECK  # those who come now need not wait as long
             give()
 
-        def heard(response: Response, age: int) -> None:
+        def heard(response: Response, age: int, outcome: Outcome) -> None:
             timer.cancel()
             if waiting and _missing(response):
                 give()
             elif waiting:
-                waiting.pop()(response, age)
+                waiting.pop()(response, age, outcome)
 
         timer = self._later(PATIENCE, late)
         self._forward(query, heard, client)
@@ -145,7 +146,7 @@ class Lookup:
             else:
                 self.cache.put(query.key, response, now)
         if done:
-            done(response, 0)
+            done(response, 0, Outcome.FORWARDED)
 
     def _handled(self, query: Query, response: Response) -> Response:
         """What is to be known of an upstream's answer."""

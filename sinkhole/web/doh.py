@@ -80,6 +80,7 @@ async def _asked(engine: Engine, packet: bytes, peer: Peer) -> bytes:
         if not answered.done():  # the client may be gone
             answered.set_result(reply)
 
+    engine.recorder.stamp()
     return await answered if engine.handle(packet, peer, send, True) else b""
 
 

@@ -242,7 +242,7 @@ def test_item_17_prepared_answers_are_bounded() -> None:
     target, _ = engine()
     packets = [wire(f"{number}.blocked.test") for number in range(1000)]
     for number in range(MAX_PREPARED - 500):
-        target._prepared[0, number.to_bytes(4)] = (b"", None, b"")
+        target._prepared[0, number.to_bytes(4)] = (b"", None, b"", ""), b""
     for packet in packets:
         assert handle(target, packet)
         assert len(target._prepared) <= MAX_PREPARED

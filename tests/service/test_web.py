@@ -117,6 +117,12 @@ def test_plain_http_for_a_proxy_although_there_is_a_certificate(site: Site) -> N
         refused = resolve(running, OTHER, headers={"X-Forwarded-For": "192.0.2.7, 198.51.100.7"})
         assert refused.rcode() == dns.rcode.REFUSED
 
+        def recorded() -> list[tuple[str, str]]:
+            lines = site.run("queries", "-c", "sinkhole.yaml", "--json").lines
+            return [(line["client"], line["outcome"]) for line in lines]
+
+        running.eventually(lambda: sorted(recorded()) == [("192.0.2.7", "forwarded"), ("198.51.100.7", "denied")])
+
 
 def test_a_killed_web_process_is_back_within_a_second_and_dns_goes_on(site: Site) -> None:
     with site.running({"workers": 1, "listen": LISTEN}) as running:

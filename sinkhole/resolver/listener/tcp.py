@@ -97,12 +97,13 @@ def serve_tcp(
     connections: Connections,
     welcome: Callable[[str], bool] = lambda client: True,
     tls: Callable[[], ssl.SSLContext] | None = None,
+    stamp: Callable[[], None] = lambda: None,
 ) -> Callable[[], None]:
     """Answer what arrives over connections to a bound TCP socket, over TLS with the context that ``tls`` gives.
 
-    Clients that are not ``welcome`` are hung up on.
+    Clients that are not ``welcome`` are hung up on. ``stamp`` is called before what arrived together is handled.
     """
-    served = _Served(asyncio.get_running_loop(), handle, connections, tls)
+    served = _Served(asyncio.get_running_loop(), handle, connections, tls, stamp)
     return accept(sock, partial(_Connection, served), connections, welcome)
 
 
@@ -131,6 +132,7 @@ class _Served(NamedTuple):
     handle: Handle
     connections: Connections
     tls: Callable[[], ssl.SSLContext] | None
+    stamp: Callable[[], None]
 
 
 class _Acceptor:
@@ -272,6 +274,7 @@ class _Connection(asyncio.Protocol):
         if self._transport.is_closing():
             return
         buffer, fresh = self._buffer, not self._partial
+        self.served.stamp()
         for _ in range(_BATCH):
             self._held = self._stuck or self._in_flight >= self._limits.in_flight
             end = 2 + int.from_bytes(buffer[:2])
