@@ -231,6 +231,8 @@ class Worker:
             await self._server.finish()
         while self._busy and loop.time() < end:
             await asyncio.sleep(0.02)
+        if self._server:
+            await asyncio.sleep(0.02)  # for the last answers to leave
         for close in self._closing:
             close()
         if self._upstreams:
@@ -240,7 +242,7 @@ class Worker:
     @property
     def _busy(self) -> bool:
         """Whether somebody waits for an answer."""
-        return bool(self._upstreams and self._upstreams.waiting) or bool(self._server and self._server.running)
+        return bool(self._upstreams and self._upstreams.waiting) or bool(self._server and self._server.crowd.total)
 
 
 def _upstreams(settings: Settings) -> Upstreams:

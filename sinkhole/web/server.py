@@ -33,14 +33,17 @@ from starlette.responses import PlainTextResponse
 from sinkhole.resolver.engine import Peer
 from sinkhole.resolver.listener.tcp import Connections, Limits, accept
 from sinkhole.resolver.listener.tls import Tls
+from sinkhole.resolver.upstream.crowd import Crowd
+from sinkhole.resolver.upstream.crowd import Limits as Most
 
 log = logging.getLogger(__name__)
 
 #: Octets of a head and of a body; octets of a body that are read at all, so that who sends it hears it is too large.
 MAX_HEAD, MAX_BODY, MAX_READ = 16 << 10, 64 << 10, 1 << 20
-#: Requests at a time in all; streams that may be reset on one connection; seconds from a whole request to its end, more
-#: than any look-up takes.
-MAX_REQUESTS, MAX_RESETS, PATIENCE = 1024, 100, 15.0
+#: Requests at a time: in all, and of one client.
+MAX_REQUESTS, MAX_OF_CLIENT = 1024, 256
+#: Streams that may be reset on one connection; seconds from a whole request to its end, more than any look-up takes.
+MAX_RESETS, PATIENCE = 100, 15.0
 #: Octets that wait to be understood before no more are read from a connection.
 _UNREAD = 1 << 16
 #: Seconds between two lines in the log about faults.
@@ -72,7 +75,7 @@ class Server:
         self.config = _config(limits)
         self.context = WorkerContext(None)
         #: Requests under way.
-        self.running = 0
+        self.crowd = Crowd(Most(MAX_REQUESTS, MAX_OF_CLIENT))
         self._welcome = welcome
         self._quiet_until = 0.0
 
@@ -139,7 +142,9 @@ class _Connection(asyncio.Protocol):
         self._connections = server.connections
         self._limits = server.connections.limits
         self._peer = peer
-        self._client = str(peer) if server.trusts(peer[0]) else peer[0]
+        trusted = server.trusts(peer[0])
+        self._client = str(peer) if trusted else peer[0]
+        self._asker = "" if trusted else peer[0]
         context = server.tls()
         self._tls = Tls(context) if context else None
         self._timer: asyncio.TimerHandle | None = None
@@ -288,19 +293,23 @@ class _Connection(asyncio.Protocol):
         server = self._server
         self._connections.touch(self, self._client)
         self._requests += 1
-        server.running += 1
         self._answered.clear()
         self._pace()
         try:
             async with asyncio.timeout(self._limits.complete + PATIENCE):
-                await self._serve(scope, receive, send)
+                if server.crowd.enter(self._asker):
+                    try:
+                        await self._serve(scope, receive, send)
+                    finally:
+                        server.crowd.leave(self._asker)
+                elif scope["type"] == "http":
+                    await PlainTextResponse("", 503)(scope, receive, send)
         except TimeoutError:
             pass  # the client does not take its answer
         except Exception as error:  # noqa: BLE001 - as above
             server.fault(self._peer[0], error)
         finally:
             self._requests -= 1
-            server.running -= 1
             if not self._requests:
                 self._answered.set()
             self._pace()
@@ -310,9 +319,7 @@ class _Connection(asyncio.Protocol):
             await send({"type": "websocket.close"})
             return
         body, status, more = b"", 0, {}
-        if self._server.running > MAX_REQUESTS:
-            status = 503
-        elif {b"content-length", b"transfer-encoding"} <= {name for name, _ in scope["headers"]}:
+        if {b"content-length", b"transfer-encoding"} <= {name for name, _ in scope["headers"]}:
             status, more = 400, {"Connection": "close"}  # where it ends is a matter of opinion (RFC 9112 6.1)
         else:
             try:

@@ -338,7 +338,7 @@ def web(tmp_path: Path) -> Iterator[Callable[[], AbstractContextManager[Client]]
             client.post()
             client.flush()
             assert status(client.until(h2.events.StreamEnded)) == ["200"]
-        assert running.server.running == 0
+        assert running.server.crowd.total == 0
         assert running.engine.counters.queries < 200
 
 

@@ -144,7 +144,7 @@ def test_slow_bodies_on_every_stream(server: ssl.SSLContext, trusting: ssl.SSLCo
         client.post()
         client.flush()
         assert status(client.until(h2.events.StreamEnded)) == ["200"]
-        assert web.server.running == 0
+        assert web.server.crowd.total == 0
 
 
 def test_idle_connections_end(server: ssl.SSLContext, trusting: ssl.SSLContext) -> None:
@@ -233,7 +233,8 @@ def test_streams_of_one_connection_are_capped(server: ssl.SSLContext, trusting: 
 def test_requests_in_all_are_capped(
     server: ssl.SSLContext, trusting: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "MAX_REQUESTS", 20)
+    """Those of one client too, when it is no proxy."""
+    monkeypatch.setattr(module, "MAX_OF_CLIENT", 20)
     with serving(limits=SMALL, tls=lambda: server) as web, http2(web, trusting) as client:
         for _ in range(30):
             client.post(b"x", length=2, end=False)
@@ -242,6 +243,14 @@ def test_requests_in_all_are_capped(
         client.post()
         client.flush()
         assert status(client.until(h2.events.StreamEnded)) == ["200"]
+    monkeypatch.setattr(module, "MAX_REQUESTS", 25)
+    with serving(limits=SMALL, tls=lambda: server) as web:
+        web.server.trusts = lambda client: True
+        with http2(web, trusting) as client:
+            for _ in range(30):
+                client.post(b"x", length=2, end=False)
+            client.flush()
+            assert sorted(status(client.until(h2.events.StreamEnded, 30))) == ["408"] * 25 + ["503"] * 5
 
 
 def test_a_client_that_never_reads(server: ssl.SSLContext, trusting: ssl.SSLContext) -> None:
@@ -261,7 +270,7 @@ def test_a_client_that_never_reads(server: ssl.SSLContext, trusting: ssl.SSLCont
             client2.post()
         client2.flush()
         assert status(client2.until(h2.events.ResponseReceived, 50)) == ["200"] * 50
-        assert web.server.running == 50
+        assert web.server.crowd.total == 50
 
 
 def test_what_is_not_taken_is_given_up(
@@ -278,7 +287,7 @@ def test_what_is_not_taken_is_given_up(
         while client.hear():
             pass
         assert 0.5 < time.monotonic() - started < 2.5
-        assert web.server.running == 0
+        assert web.server.crowd.total == 0
 
 
 def test_half_closed_is_still_answered(web: Web) -> None:
