@@ -170,6 +170,7 @@ class _Connection(asyncio.Protocol):
             self._begin()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self._finished = True
         if self._timer:
             self._timer.cancel()
         if self._talking:
@@ -237,6 +238,7 @@ class _Connection(asyncio.Protocol):
                 await http.initiate()
                 while said := await self._read():
                     await http.handle(RawData(said))
+                await asyncio.sleep(0)  # for what was said last to become requests
                 await self._answered.wait()
                 await http.handle(Closed())
         except Exception as error:  # noqa: BLE001 - whatever one client brings about, the others are served
@@ -325,10 +327,11 @@ class _Connection(asyncio.Protocol):
             try:
                 async with asyncio.timeout(self._limits.complete):
                     body = await _body(receive)
+                status = 413 if len(body) > MAX_BODY else 0
+            except ConnectionError:
+                return
             except TimeoutError:
                 status = 408
-            if len(body) > MAX_BODY:
-                status = 413
         if status:
             await PlainTextResponse("", status, more)(scope, receive, send)
         else:
@@ -350,10 +353,12 @@ class _Connection(asyncio.Protocol):
 
 
 async def _body(receive: Receive) -> bytes:
-    """The body of a request. Of one that is too large only so much as shows it."""
+    """The body of a request, of one that is too large only so much as shows it. ConnectionError: the client is gone."""
     body, size, more = bytearray(), 0, True
     while more and size <= MAX_READ:
         event = await receive()
+        if event["type"] != "http.request":
+            raise ConnectionError
         size += len(event.get("body", b""))
         if len(body) <= MAX_BODY:
             body += event.get("body", b"")

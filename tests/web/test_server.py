@@ -9,7 +9,7 @@ import ssl
 import struct
 import time
 from base64 import urlsafe_b64encode
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import dns.message
 import h2.errors
@@ -290,12 +290,43 @@ def test_what_is_not_taken_is_given_up(
         assert web.server.crowd.total == 0
 
 
-def test_half_closed_is_still_answered(web: Web) -> None:
+def test_half_closed_is_still_answered(web: Web, server: ssl.SSLContext, pair: Pair) -> None:
+    """Over TLS, where the end comes with the request, too."""
     for _ in range(3):
         with connect(web) as client:
             client.sendall(GET * 3)
             client.shutdown(socket.SHUT_WR)
             assert told(client).count(b"HTTP/1.1 200") == 3
+    with serving(tls=lambda: server) as secure, connect(secure) as raw:
+        incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        trusting = ssl.create_default_context(cafile=str(pair.cert))
+        tls = trusting.wrap_bio(incoming, outgoing, server_hostname="dns.example.test")
+
+        def done(step: Callable[[], bytes | None]) -> bytes | None:
+            while True:
+                try:
+                    return step()
+                except ssl.SSLWantReadError:
+                    raw.sendall(outgoing.read())
+                    heard = raw.recv(65_536)
+                    assert heard
+                    incoming.write(heard)
+
+        done(tls.do_handshake)
+        tls.write(GET)
+        with pytest.raises(ssl.SSLWantReadError):
+            tls.unwrap()
+        assert (done(lambda: tls.read(1000)) or b"").startswith(b"HTTP/1.1 200")
+
+
+def test_a_body_that_is_cut_off_reaches_nobody(web: Web) -> None:
+    for end in (socket.SHUT_WR, socket.SHUT_RDWR):
+        with connect(web) as client:
+            client.sendall(HEAD_OF_POST + f"Content-Length: {len(WIRE) + 1}\r\n\r\n".encode() + WIRE)
+            client.shutdown(end)
+            told(client)
+    ask(web)
+    assert web.engine.counters.queries == 1
 
 
 def test_pipelined_requests(web: Web) -> None:
