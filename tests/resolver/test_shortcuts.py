@@ -124,7 +124,7 @@ class Side:
     def _note(self, note: Note) -> None:
         """Names are noted as keys, as wire or as texts, and mean the same."""
         client, name, said = note
-        self.noted.append((client, *_names([name]), said))
+        self.noted.append((client, _names([name])[0], said))
 
     def ask(self, packet: bytes, peer: Peer, tcp: bool) -> list[bytes]:
         replies: list[bytes] = []
