@@ -20,7 +20,7 @@ from sinkhole.names import to_wire
 CONFIG = """\
 state-dir: {directory}/state
 workers: 1
-listen: {{dns: ["127.0.0.1:{port}"]}}
+listen: {{dns: ["127.0.0.1:{port}"], web: [{web}]}}
 upstream: {{servers: ["127.0.0.1:{upstream}"]}}
 local: {{forward: [test]}}
 lists:
@@ -35,11 +35,13 @@ _SHARE = re.compile(r"^(Rss|Pss): +(\d+) kB", re.M)
 _MAPPING = re.compile(r"^[0-9a-f]+-[0-9a-f]+ .*?(/.*)?$")
 
 
-def configure(directory: Path, sources: list[Path], port: int = 5353, upstream: int = 53) -> Path:
-    """A configuration that blocks ``sources`` for everyone, beside what the catalogue blocks by default."""
+def configure(directory: Path, sources: list[Path], port: int = 5353, upstream: int = 53, web: int = 0) -> Path:
+    """A configuration that blocks ``sources`` for everyone, beside what the catalogue blocks by default; with a port
+    for the web, also over HTTP."""
     path = directory / "sinkhole.yaml"
     quoted = ", ".join(f'"{source}"' for source in sources)
-    path.write_text(CONFIG.format(directory=directory, port=port, upstream=upstream, sources=quoted))
+    at = f'"127.0.0.1:{web}"' if web else ""
+    path.write_text(CONFIG.format(directory=directory, port=port, upstream=upstream, sources=quoted, web=at))
     return path
 
 

@@ -311,6 +311,7 @@ def main(arguments: Sequence[str]) -> None:
     web = any(listening[3:])
     logging.basicConfig(format=f"sinkhole: {'web' if web else 'worker'}: %(message)s", level=logging.INFO)
     if web:
+        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))  # niceness means nothing to others (sched(7))
         os.nice(WEB_NICE)
     asyncio.run(run(control, *listening, log=next(iter(log), None)))
 
