@@ -316,6 +316,7 @@ def main() -> None:
     parser.add_argument("--starts", type=int, help="starts of each server, of which the median counts (default: 1)")
     parser.add_argument("--seed", type=int, help=f"of the list and of what is asked (default: {corpus.SEED})")
     parser.add_argument("--quick", action="store_true", help="50,000 trees, one run of a second: to see that it works")
+    parser.add_argument("--no-latency", dest="latency", action="store_false", help="rates only, in half of the time")
     parser.add_argument(
         "--peers", nargs="*", choices=PEERS, help="servers to compare with (default: the installed ones)"
     )
