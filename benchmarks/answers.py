@@ -44,6 +44,8 @@ FEW, RATE = 500, 5_000
 NEW = 120_000
 #: The share of answers under load that may be others than they should be: a query may fail, not the server.
 WRONG = 0.001
+#: What puts one server out, and not all: it answers wrongly, dnsperf heard nothing, or did not end.
+FAILURES = (WrongAnswer, ValueError, subprocess.TimeoutExpired)
 _CONNECTIONS = ("-c", "10")
 
 
@@ -70,13 +72,15 @@ LOADS = {
 
 
 class Shape(NamedTuple):
-    """How much is measured: trees on the list, runs of each load, seconds of a run, starts of each server."""
+    """How much is measured: trees on the list, runs of each load, seconds of a run, starts of each server; and whether
+    latency is."""
 
     names: int = NAMES
     runs: int = 3
     seconds: float = 3.0
     starts: int = 1
     seed: int = corpus.SEED
+    latency: bool = True
 
 
 QUICK = Shape(50_000, 1, 1.0)
@@ -169,11 +173,7 @@ class Field:
             self._progress(f"{what} {load} {name}")
             try:
                 run(server, path, options)
-            except (
-                WrongAnswer,
-                ValueError,
-                subprocess.TimeoutExpired,
-            ) as wrong:  # dnsperf heard nothing, or never ended
+            except FAILURES as wrong:
                 self.refuse(name, f"under load {load}: {wrong}")
 
     def refuse(self, name: str, why: str) -> None:
@@ -209,9 +209,9 @@ class Field:
 
         for _ in range(self._shape.runs):
             self.each("most", load, full)
-        for _ in range(self._shape.runs if stated.half else 0):
+        for _ in range(self._shape.runs if stated.half and self._shape.latency else 0):
             self.each("half", load, timed("half", lambda server: median(found[server.name]["rates"]) / 2))
-        for _ in range(self._shape.runs if stated.common else 0):
+        for _ in range(self._shape.runs if stated.common and self._shape.latency else 0):
             self.each("common", load, timed("common", lambda _: RATE))
         for name in self.running:
             if name in found:
@@ -316,6 +316,7 @@ def main() -> None:
     parser.add_argument("--starts", type=int, help="starts of each server, of which the median counts (default: 1)")
     parser.add_argument("--seed", type=int, help=f"of the list and of what is asked (default: {corpus.SEED})")
     parser.add_argument("--quick", action="store_true", help="50,000 trees, one run of a second: to see that it works")
+    parser.add_argument("--no-latency", dest="latency", action="store_false", help="rates only, in half of the time")
     parser.add_argument(
         "--peers", nargs="*", choices=PEERS, help="servers to compare with (default: the installed ones)"
     )
