@@ -11,7 +11,18 @@ import sys
 
 import typer
 
-from sinkhole.cli import building, catalogue, converting, deciding, exceptions, listing, previewing, serving, setup
+from sinkhole.cli import (
+    building,
+    catalogue,
+    converting,
+    deciding,
+    exceptions,
+    listing,
+    previewing,
+    serving,
+    setup,
+    verifying,
+)
 from sinkhole.errors import GuardError, SinkholeError
 
 app = typer.Typer(
@@ -44,6 +55,7 @@ app.add_typer(listing.lists, name="lists")
 app.add_typer(catalogue.directive, name="directive")
 app.add_typer(exceptions.exception, name="exception")
 app.add_typer(previewing.policy, name="policy")
+app.add_typer(verifying.verify, name="verify")
 
 
 def main() -> None:
