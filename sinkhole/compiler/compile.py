@@ -4,28 +4,43 @@ from __future__ import annotations
 
 import hashlib
 import marshal
+import sys
+from array import array
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
-from itertools import accumulate, compress, pairwise
-from operator import add
+from functools import cached_property, partial, reduce
+from itertools import accumulate, chain, compress, pairwise
+from operator import add, or_
 from typing import Any, BinaryIO, NamedTuple
 
 from sinkhole.bundle import MASK_SHIFT, Entries
-from sinkhole.compiler.blocklist import REDUNDANT, Blocklist, Code, Fold, Resolved, keys_of, resolve_nearest
+from sinkhole.compiler.blocklist import REDUNDANT, Blocklist, Code, Fold, Resolved, keys_of, patch, resolve_nearest
+from sinkhole.compiler.merged import Merged, Plain
 from sinkhole.compiler.parallel import Helper, spare
+from sinkhole.compiler.parsed import Cache
 from sinkhole.compiler.planned import ListPlan, SourcePlan
 from sinkhole.compiler.ranges import BOUNDS, COUNT, Ranges, cut, keys_in, range_of
 from sinkhole.compiler.source import SourceReport, SourceRules
+from sinkhole.compiler.tool import tool
 from sinkhole.names import key
-from sinkhole.rules import Kind, Parsed, Rule, Special
-
-#: Of one range: keys, each followed by a line feed; their codes; and the entries.
-Part = tuple[bytes, bytes | bytearray, Entries]
+from sinkhole.rules import Kind, Parsed, Rule, Special, applying
 
 #: Keys of fewer octets than this are merged before a helper has begun.
 _WORTH_HELP = 4 << 20
+#: Lists of fewer octets are merged anew: that is done at once.
+_WORTH_KEEPING = 1 << 16
+
+
+class Part(NamedTuple):
+    """One range of a list: its keys, a line feed between two; the merged mask of each, as an array of uint16 has it;
+    its code; and the entries."""
+
+    text: bytes
+    masks: bytes
+    codes: bytes
+    entries: Entries
 
 
 @dataclass(frozen=True)
@@ -67,8 +82,11 @@ class Compiled:
         return sum(len(found.codes) for found in self.entries)
 
 
-def compile_list(plan: ListPlan, rules: Callable[[SourcePlan], SourceRules | None]) -> Compiled:
-    """Compile one list; a source without any text yet is left out of ``reports``."""
+def compile_list(
+    plan: ListPlan, rules: Callable[[SourcePlan], SourceRules | None], cache: Cache | None = None
+) -> Compiled:
+    """Compile one list, with ``cache`` from what it came to before. A source without any text yet is left out of
+    ``reports``."""
     if plan.nearest:
         resolved = resolve_nearest(own.rule for own in plan.own)
         return Compiled(plan, resolved, _in_ranges(resolved), frozenset(), ())
@@ -83,9 +101,33 @@ def compile_list(plan: ListPlan, rules: Callable[[SourcePlan], SourceRules | Non
         {kind: cut(sorted(found)) for kind, found in keys_of(own).items()},
         bool(stated),
     )
-    resolved, entries = merge.all()
+    parts = _parts(plan.id, merge, [found.name for found in sources], _rest(plan, gone), cache)
     hosts = frozenset(key(host.encode()) for host in plan.hosts)
-    return Compiled(plan, resolved, entries, hosts, tuple(found.report for found in sources), stated)
+    reports = tuple(found.report for found in sources)
+    return Compiled(plan, _resolved(parts), [part.entries for part in parts], hosts, reports, stated)
+
+
+def _parts(id: str, merge: Merge, names: list[str], rest: str, cache: Cache | None) -> list[Part]:
+    """What the rules of a list come to: all of them merged, or what changed since the last build merged into what they
+    came to then. ``names`` are those of the sources in the cache, and ``rest`` tells all that there is beside them."""
+    if not cache or not names or not all(names) or sum(merge.sizes()) < _WORTH_KEEPING:
+        return merge.all()
+    before = cache.merged(id)
+    parts = None
+    if before and before.rest == rest:
+        gone = [cache.keys(name) for name in (Counter(before.sources) - Counter(names)).elements()]
+        new, more = Counter(names) - Counter(before.sources), []
+        for name, source in zip(names, merge.sources, strict=True):
+            if new[name]:
+                new[name] -= 1
+                more.append(source)
+        less = [keys for keys in gone if keys is not None]
+        if len(less) == len(gone) and 2 * max(len(less), len(more)) <= len(names):
+            parts = merge.patched(before.parts, less, more)
+    parts = parts or merge.all()
+    if not before or (before.rest, list(before.sources)) != (rest, names):
+        cache.keep_merged(id, Merged(rest, tuple(names), [(part.text, part.masks, part.codes) for part in parts]))
+    return parts
 
 
 class Merge(NamedTuple):
@@ -97,54 +139,105 @@ class Merge(NamedTuple):
     own: Mapping[Kind, Ranges]
     special: bool
 
-    def all(self) -> tuple[Resolved, list[Entries]]:
-        """What the rules come to, and the entries in ranges; a helper does half of a large list."""
+    def sizes(self) -> list[int]:
+        """How many octets of keys there are in each range, all sources together."""
         sizes = [0] * COUNT
         for ranges in (ranges for source in self.sources for ranges in source.values()):
             sizes = list(map(add, sizes, map(len, ranges)))
-        sums = list(accumulate(sizes))
+        return sizes
+
+    def all(self) -> list[Part]:
+        """What the rules come to; a helper does half of a large list."""
+        sums = list(accumulate(self.sizes()))
         if not spare() or sums[-1] < _WORTH_HELP:
-            return _joined(self.part(0, COUNT))
+            return self.part(0, COUNT)
         half = bisect_left(sums, sums[-1] // 2)
         helper = Helper(partial(self._say, half))
         try:
             found = self.part(0, half)
             try:
-                found += [(text, codes, Entries(*entries)) for text, codes, entries in marshal.load(helper.said)]
+                found += [
+                    Part(text, masks, codes, Entries(*entries))
+                    for (text, masks, codes), entries in marshal.load(helper.said)
+                ]
             except (EOFError, ValueError, TypeError):
                 found += self.part(half, COUNT)
         finally:
             helper.close()
-        return _joined(found)
+        return found
 
     def _say(self, half: int, said: BinaryIO) -> None:
         """What a helper does: the second part."""
-        found = [
-            (text, bytes(codes), (entries.text, tuple(entries.codes) if self.special else bytes(entries.codes)))
-            for text, codes, entries in self.part(half, COUNT)
-        ]
+        found = [(part[:3], (part.entries.text, part.entries.codes)) for part in self.part(half, COUNT)]
         marshal.dump(found, said)
 
     def part(self, start: int, end: int) -> list[Part]:
         """The ranges from ``start`` to before ``end``."""
-        taken_back: dict[int, list[Rule]] = {}
-        for rule in self.gone:
-            taken_back.setdefault(range_of(key(rule.name.encode())), []).append(rule)
+        taken_back = self._taken_back()
         fold, fold_masks = Fold(), Fold()
         if start:
             above = self._above(BOUNDS[start - 1], taken_back)
-            fold.resolve(above)
+            fold.resolve(list(above), above.values())
             list(fold_masks.masked(above))
         found: list[Part] = []
         for at in range(start, end):
             masks = self._masks(at, taken_back.get(at, ()))
-            keys, codes = fold.resolve(masks)
-            entries = _deciding(keys, codes)
-            if self.special:
-                pairs = list(fold_masks.masked(masks))
-                entries = Entries(b"\n".join([key for key, _ in pairs]), [code for _, code in pairs])
-            found.append((b"".join((b"\n".join(keys), b"\n")) if keys else b"", codes, entries))
+            keys = sorted(masks)
+            merged = array("H", map(masks.__getitem__, keys))
+            codes = bytes(fold.resolve(keys, merged))
+            entries = _masked(fold_masks, keys, merged) if self.special else _deciding(keys, codes)
+            found.append(Part(b"\n".join(keys), merged.tobytes(), codes, entries))
         return found
+
+    def patched(
+        self, before: Sequence[Plain], less: Sequence[Mapping[Kind, Ranges]], more: Sequence[Mapping[Kind, Ranges]]
+    ) -> list[Part] | None:
+        """What the rules come to when they came to ``before`` without the sources ``more`` and with the sources
+        ``less``. None when all have to be merged, because a name changed that has others below it in many ranges."""
+        taken_back = self._taken_back()
+        kinds = {kind for source in (*less, *more) for kind in source}
+        reaches = {b"": 0}
+        found: list[Part] = []
+        for at, (text, merged, codes) in enumerate(before):
+            changed = sorted({key for kind in kinds for key in _differing(kind, at, less, more)})
+            if not _WIDE.isdisjoint(changed):
+                return None
+            keys = keys_in(text)
+            masks = array("H", merged)
+            top = BOUNDS[at - 1][: BOUNDS[at - 1].find(b".") + 1] if at else b""
+            if top not in reaches:
+                reaches[top] = applying(_mask(before[range_of(top)], top), False)
+            reach = reaches[top]
+            if changed:
+                own = bytearray(codes)
+                patch(keys, masks, own, self._masks_of(at, changed, taken_back.get(at, ())), reach)
+                text, merged, codes = b"\n".join(keys), masks.tobytes(), bytes(own)
+            entries = _masked(Fold(reach), keys, masks) if self.special else _deciding(keys, codes)
+            found.append(Part(text, merged, codes, entries))
+        return found
+
+    def _taken_back(self) -> dict[int, list[Rule]]:
+        """The rules that are taken back, by range."""
+        found: dict[int, list[Rule]] = {}
+        for rule in self.gone:
+            found.setdefault(range_of(key(rule.name.encode())), []).append(rule)
+        return found
+
+    def _masks_of(self, at: int, keys: Iterable[bytes], taken_back: Iterable[Rule]) -> dict[bytes, int]:
+        """The masks of a few of the keys in one range: 0 of those that nobody states."""
+        texts: dict[Kind, list[bytes]] = {}
+        for source in self.sources:
+            for kind, ranges in source.items():
+                texts.setdefault(kind, [b""]).append(ranges[at])
+        joined = [(kind.mask, b"\n".join((*found, b""))) for kind, found in texts.items()]
+        masks = {key: _union(mask for mask, text in joined if b"\n%s\n" % key in text) for key in keys}
+        for rule in taken_back:
+            if (name := key(rule.name.encode())) in masks:
+                masks[name] &= ~rule.kind.mask
+        for kind, ranges in self.own.items():
+            for name in masks.keys() & set(keys_in(ranges[at])):
+                masks[name] |= kind.mask
+        return masks
 
     def _masks(self, at: int, taken_back: Iterable[Rule]) -> dict[bytes, int]:
         """The masks of the keys in one range."""
@@ -168,9 +261,35 @@ class Merge(NamedTuple):
         return found
 
 
-def _joined(parts: Sequence[Part]) -> tuple[Resolved, list[Entries]]:
-    resolved = Resolved(b"".join([text for text, _, _ in parts]), b"".join([codes for _, codes, _ in parts]))
-    return resolved, [entries for _, _, entries in parts]
+def _resolved(parts: Iterable[Part]) -> Resolved:
+    texts, codes = zip(*((part.text, part.codes) for part in parts), strict=True)
+    return Resolved(b"\n".join([*filter(None, texts), b""]), b"".join(codes))
+
+
+def _rest(plan: ListPlan, gone: Iterable[Rule | Special]) -> str:
+    """A digest of all but the sources that the merged rules of a list follow from."""
+    asked = (tool(), sys.byteorder, sorted(map(repr, gone)), sorted(repr(own.rule) for own in plan.own))
+    return hashlib.sha256(repr(asked).encode()).hexdigest()
+
+
+def _union(masks: Iterable[int]) -> int:
+    return reduce(or_, masks, 0)
+
+
+def _differing(
+    kind: Kind, at: int, less: Iterable[Mapping[Kind, Ranges]], more: Iterable[Mapping[Kind, Ranges]]
+) -> set[bytes]:
+    """The keys of one kind and range that either side alone has."""
+    one, other = ([source[kind][at] for source in side if kind in source] for side in (less, more))
+    if one == other:
+        return set()
+    return set(chain.from_iterable(map(keys_in, one))) ^ set(chain.from_iterable(map(keys_in, other)))
+
+
+def _mask(part: Plain, key: bytes) -> int:
+    """The mask of a key of one range; 0 of one that is not there."""
+    keys = keys_in(part[0])
+    return array("H", part[1])[keys.index(key)] if key in keys else 0
 
 
 def _keys(sources: Iterable[Mapping[Kind, Ranges]], at: int) -> dict[Kind, list[bytes]]:
@@ -180,6 +299,12 @@ def _keys(sources: Iterable[Mapping[Kind, Ranges]], at: int) -> dict[Kind, list[
         for kind, ranges in source.items():
             keys.setdefault(kind, []).extend(keys_in(ranges[at]))
     return keys
+
+
+def _masked(fold: Fold, keys: Sequence[bytes], masks: Sequence[int]) -> Entries:
+    """The entries of sorted keys in a list with special rules."""
+    pairs = list(fold.masked(dict(zip(keys, masks, strict=True))))
+    return Entries(b"\n".join([key for key, _ in pairs]), tuple(code for _, code in pairs))
 
 
 def _deciding(keys: Sequence[bytes], codes: bytes | bytearray) -> Entries:
@@ -196,6 +321,8 @@ def _in_ranges(resolved: Resolved) -> list[Entries]:
     return [_deciding(resolved.keys[at:end], resolved.codes[at:end]) for at, end in pairwise(places)]
 
 
+#: The keys that are above the first keys of ranges: what is below those lies in many.
+_WIDE = frozenset(bound[: bound.find(b".") + 1] for bound in BOUNDS if 0 < bound.find(b".") < len(bound) - 1)
 #: A code without what the key would inherit.
 _OWN = bytes(code & ~Code.INHERITED for code in range(256))
 
