@@ -69,6 +69,12 @@ class Code:
 REDUNDANT = frozenset((0, Code.EXACT | Code.BELOW | Code.INHERITED))
 
 
+#: A code without what the key would inherit: that of an entry.
+OWN = bytes(code & ~Code.INHERITED for code in range(256))
+#: The same, and something else for what is no entry.
+_ENTRY = bytes(255 if code in REDUNDANT else own for code, own in enumerate(OWN))
+
+
 def _blocked(bits: int) -> bool:
     """Whether the strongest of the applying rules, given as SUBDOMAINS bits, is a block."""
     deciding = strongest(bits)
@@ -178,9 +184,15 @@ def resolve(masks: Mapping[bytes, int]) -> Resolved:
     return Resolved(keys, Fold().resolve(keys, map(masks.__getitem__, keys)))
 
 
-def patch(keys: list[bytes], masks: array[int], codes: bytearray, changed: Mapping[bytes, int], reach: int) -> None:
+def patch(
+    keys: list[bytes], masks: array[int], codes: bytearray, changed: Mapping[bytes, int], reach: int
+) -> tuple[int, int]:
     """Give some of the sorted keys of a list other masks, 0 for none, and work out anew what they come to, and those
-    below them where that is another reach. ``reach`` is that of what stands above all of them."""
+    below them where that is another reach. ``reach`` is that of what stands above all of them.
+
+    Returns how many entries came and went; one that changed is both.
+    """
+    came = went = 0
     moved: list[tuple[bytes, bool]] = []
     for key, mask in changed.items():
         at = bisect_left(keys, key)
@@ -189,6 +201,7 @@ def patch(keys: list[bytes], masks: array[int], codes: bytearray, changed: Mappi
         if mask == was:
             continue
         if not mask:
+            went += codes[at] not in REDUNDANT
             del keys[at], masks[at], codes[at]
         elif there:
             masks[at] = mask
@@ -202,7 +215,12 @@ def patch(keys: list[bytes], masks: array[int], codes: bytearray, changed: Mappi
         end = bisect_left(keys, key + b"\xff", at) if deep else at + (key in keys[at : at + 1])
         if at < end:
             above = _reach_above(keys, masks, key) | reach
-            codes[at:end] = Fold(above).resolve(keys[at:end], masks[at:end])
+            now = Fold(above).resolve(keys[at:end], masks[at:end])
+            for before, after in zip(codes[at:end].translate(_ENTRY), now.translate(_ENTRY), strict=True):
+                went += 255 != before != after
+                came += 255 != after != before
+            codes[at:end] = now
+    return came, went
 
 
 def _reach_above(keys: Sequence[bytes], masks: Sequence[int], key: bytes) -> int:

@@ -16,7 +16,7 @@ from operator import add, or_
 from typing import Any, BinaryIO, NamedTuple
 
 from sinkhole.bundle import MASK_SHIFT, Entries
-from sinkhole.compiler.blocklist import REDUNDANT, Blocklist, Code, Fold, Resolved, keys_of, patch, resolve_nearest
+from sinkhole.compiler.blocklist import OWN, REDUNDANT, Blocklist, Fold, Resolved, keys_of, patch, resolve_nearest
 from sinkhole.compiler.merged import Merged, Plain
 from sinkhole.compiler.parallel import Helper, spare
 from sinkhole.compiler.parsed import Cache
@@ -43,12 +43,20 @@ class Part(NamedTuple):
     entries: Entries
 
 
+class Since(NamedTuple):
+    """How many entries of a list came and went since the one of that version."""
+
+    version: str
+    came: int
+    went: int
+
+
 @dataclass(frozen=True)
 class Compiled:
     """A list ready to be written: what it comes to, the host names known to be on it, its sources' reports.
 
     ``entries`` are those of the bundle, in ranges. ``stated`` are the special rules, each with the id of its source: a
-    list that has some has masks for entries.
+    list that has some has masks for entries. ``since``: what changed, where that is known.
     """
 
     plan: ListPlan
@@ -57,6 +65,7 @@ class Compiled:
     hosts: frozenset[bytes]
     reports: tuple[SourceReport, ...]
     stated: tuple[tuple[Special, str], ...] = ()
+    since: Since | None = None
 
     @cached_property
     def version(self) -> str:
@@ -92,6 +101,12 @@ def compile_list(
         return Compiled(plan, resolved, _in_ranges(resolved), frozenset(), ())
     sources = list(filter(None, map(rules, plan.sources)))
     stated, gone = _stated(plan, sources)
+    hosts = frozenset(key(host.encode()) for host in plan.hosts)
+
+    def finished(parts: Sequence[Part], since: Since | None = None) -> Compiled:
+        entries, reports = [part.entries for part in parts], tuple(found.report for found in sources)
+        return Compiled(plan, _resolved(parts), entries, hosts, reports, stated, since)
+
     own = Parsed()
     for entry in plan.own:
         own.add(entry.rule)
@@ -101,33 +116,37 @@ def compile_list(
         {kind: cut(sorted(found)) for kind, found in keys_of(own).items()},
         bool(stated),
     )
-    parts = _parts(plan.id, merge, [found.name for found in sources], _rest(plan, gone), cache)
-    hosts = frozenset(key(host.encode()) for host in plan.hosts)
-    reports = tuple(found.report for found in sources)
-    return Compiled(plan, _resolved(parts), [part.entries for part in parts], hosts, reports, stated)
-
-
-def _parts(id: str, merge: Merge, names: list[str], rest: str, cache: Cache | None) -> list[Part]:
-    """What the rules of a list come to: all of them merged, or what changed since the last build merged into what they
-    came to then. ``names`` are those of the sources in the cache, and ``rest`` tells all that there is beside them."""
+    names = [found.name for found in sources]
     if not cache or not names or not all(names) or sum(merge.sizes()) < _WORTH_KEEPING:
-        return merge.all()
-    before = cache.merged(id)
-    parts = None
-    if before and before.rest == rest:
-        gone = [cache.keys(name) for name in (Counter(before.sources) - Counter(names)).elements()]
-        new, more = Counter(names) - Counter(before.sources), []
-        for name, source in zip(names, merge.sources, strict=True):
-            if new[name]:
-                new[name] -= 1
-                more.append(source)
-        less = [keys for keys in gone if keys is not None]
-        if len(less) == len(gone) and 2 * max(len(less), len(more)) <= len(names):
-            parts = merge.patched(before.parts, less, more)
-    parts = parts or merge.all()
+        return finished(merge.all())
+    before, rest = cache.merged(plan.id), _rest(plan, gone)
+    patched = _patched(before, merge, names, cache) if before and before.rest == rest else None
+    if before and patched:
+        parts, came, went = patched
+        compiled = finished(parts, Since(before.version, came, went))
+    else:
+        parts = merge.all()
+        compiled = finished(parts)
     if not before or (before.rest, list(before.sources)) != (rest, names):
-        cache.keep_merged(id, Merged(rest, tuple(names), [(part.text, part.masks, part.codes) for part in parts]))
-    return parts
+        plain = [(part.text, part.masks, part.codes) for part in parts]
+        cache.keep_merged(plan.id, Merged(rest, tuple(names), compiled.version, plain))
+    return compiled
+
+
+def _patched(before: Merged, merge: Merge, names: list[str], cache: Cache) -> tuple[list[Part], int, int] | None:
+    """:meth:`Merge.patched`, when few of the sources changed and the cache has what they were. ``names`` are those of
+    the sources in the cache."""
+    gone = [cache.keys(name) for name in (Counter(before.sources) - Counter(names)).elements()]
+    less = [keys for keys in gone if keys is not None]
+    more = []
+    new = Counter(names) - Counter(before.sources)
+    for name, source in zip(names, merge.sources, strict=True):
+        if new[name]:
+            new[name] -= 1
+            more.append(source)
+    if len(less) < len(gone) or 2 * max(len(less), len(more)) > len(names):
+        return None
+    return merge.patched(before.parts, less, more)
 
 
 class Merge(NamedTuple):
@@ -191,15 +210,17 @@ class Merge(NamedTuple):
 
     def patched(
         self, before: Sequence[Plain], less: Sequence[Mapping[Kind, Ranges]], more: Sequence[Mapping[Kind, Ranges]]
-    ) -> list[Part] | None:
+    ) -> tuple[list[Part], int, int] | None:
         """What the rules come to when they came to ``before`` without the sources ``more`` and with the sources
-        ``less``. None when all have to be merged, because a name changed that has others below it in many ranges."""
+        ``less``, and how many entries came and went, as long as none is special. None when all have to be merged,
+        because a name changed that has others below it in many ranges."""
         taken_back = self._taken_back()
         kinds = {kind for source in (*less, *more) for kind in source}
         reaches = {b"": 0}
         found: list[Part] = []
+        came = went = 0
         for at, (text, merged, codes) in enumerate(before):
-            changed = sorted({key for kind in kinds for key in _differing(kind, at, less, more)})
+            changed = {key for kind in kinds for key in _differing(kind, at, less, more)}
             if not _WIDE.isdisjoint(changed):
                 return None
             keys = keys_in(text)
@@ -210,11 +231,12 @@ class Merge(NamedTuple):
             reach = reaches[top]
             if changed:
                 own = bytearray(codes)
-                patch(keys, masks, own, self._masks_of(at, changed, taken_back.get(at, ())), reach)
+                new, old = patch(keys, masks, own, self._masks_of(at, changed, taken_back.get(at, ())), reach)
+                came, went = came + new, went + old
                 text, merged, codes = b"\n".join(keys), masks.tobytes(), bytes(own)
             entries = _masked(Fold(reach), keys, masks) if self.special else _deciding(keys, codes)
             found.append(Part(text, merged, codes, entries))
-        return found
+        return found, came, went
 
     def _taken_back(self) -> dict[int, list[Rule]]:
         """The rules that are taken back, by range."""
@@ -310,10 +332,8 @@ def _masked(fold: Fold, keys: Sequence[bytes], masks: Sequence[int]) -> Entries:
 def _deciding(keys: Sequence[bytes], codes: bytes | bytearray) -> Entries:
     """The entries of sorted keys that say something new, without what they would inherit."""
     if any(map(codes.count, REDUNDANT)):
-        says = [code not in REDUNDANT for code in range(8)]
-        kept = list(map(says.__getitem__, codes))
-        keys, codes = list(compress(keys, kept)), bytes(compress(codes, kept))
-    return Entries(b"\n".join(keys), codes.translate(_OWN))
+        keys = list(compress(keys, codes.translate(_KEPT)))
+    return Entries(b"\n".join(keys), codes.translate(OWN, _DROPPED))
 
 
 def _in_ranges(resolved: Resolved) -> list[Entries]:
@@ -321,10 +341,10 @@ def _in_ranges(resolved: Resolved) -> list[Entries]:
     return [_deciding(resolved.keys[at:end], resolved.codes[at:end]) for at, end in pairwise(places)]
 
 
+_DROPPED = bytes(REDUNDANT)
+_KEPT = bytes(code not in REDUNDANT for code in range(256))
 #: The keys that are above the first keys of ranges: what is below those lies in many.
 _WIDE = frozenset(bound[: bound.find(b".") + 1] for bound in BOUNDS if 0 < bound.find(b".") < len(bound) - 1)
-#: A code without what the key would inherit.
-_OWN = bytes(code & ~Code.INHERITED for code in range(256))
 
 
 def _stated(

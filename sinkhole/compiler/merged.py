@@ -17,10 +17,11 @@ Plain = tuple[bytes, bytes, bytes]
 
 class Merged(NamedTuple):
     """``sources`` are the names under which the cache has what each text came to; ``rest`` is all else that the parts
-    follow from."""
+    follow from. ``version`` is that of the list."""
 
     rest: str
     sources: tuple[str, ...]
+    version: str
     parts: Sequence[Plain]
 
 
@@ -29,6 +30,7 @@ def dumped(merged: Merged) -> list[bytes]:
     head = {
         "rest": merged.rest,
         "sources": merged.sources,
+        "version": merged.version,
         "sizes": [list(map(len, pieces)) for pieces in zip(*merged.parts, strict=True)],
     }
     pieces = [b"\n", json.dumps(head).encode(), b"\n", *chain.from_iterable(zip(*merged.parts, strict=True))]
@@ -50,4 +52,4 @@ def loaded(data: bytes) -> Merged:
         places = list(accumulate(sizes, initial=at))
         columns.append(iter([data[start:stop] for start, stop in pairwise(places)]))
         at = places[-1]
-    return Merged(head["rest"], tuple(head["sources"]), list(zip(*columns, strict=True)))
+    return Merged(head["rest"], tuple(head["sources"]), head["version"], list(zip(*columns, strict=True)))

@@ -93,7 +93,7 @@ def test_what_is_damaged_is_merged_anew(tmp_path: Path, damage: str) -> None:
         if damage == "gone":
             path.unlink()
         elif damage == "another list":
-            path.write_bytes(b"".join(dumped(Merged("", (), [(b"moc.q.", b"\1\0", b"\3")] * 704))))
+            path.write_bytes(b"".join(dumped(Merged("", (), "", [(b"moc.q.", b"\1\0", b"\3")] * 704))))
         else:
             path.write_bytes({"empty": b"", "cut": data[:-3], "a bit": data[:-3] + b"\xff" + data[-2:]}[damage])
     texts["a.txt"] += "||new.test^\n"
@@ -102,5 +102,26 @@ def test_what_is_damaged_is_merged_anew(tmp_path: Path, damage: str) -> None:
 
 
 def test_what_is_written_is_read_again() -> None:
-    merged = Merged("rest", ("a", "b"), [(b"", b"", b""), (b"moc.a.\nmoc.b.", b"\1\0\3\0", b"\1\3")])
+    merged = Merged("rest", ("a", "b"), "0123", [(b"", b"", b""), (b"moc.a.\nmoc.b.", b"\1\0\3\0", b"\1\3")])
     assert loaded(b"".join(dumped(merged))) == merged
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_what_came_and_went_is_counted_as_a_comparison_counts_it(tmp_path: Path, seed: int) -> None:
+    draw = random.Random(seed)
+    lines = LINES[:5]
+    feeds = {name: [line(draw, lines) for _ in range(30)] for name in "abcde"}
+    counted = 0
+    before: dict[str, dict[bytes, int]] = {}
+    for _ in range(6):
+        feeds["a"] = [*feeds["a"][draw.randrange(4) :], *(line(draw, lines) for _ in range(4))]
+        texts = {f"{name}.txt": "||always.example^\n" + "\n".join(found) + "\n" for name, found in feeds.items()}
+        built = made(tmp_path / "site", CONFIG.replace("OWN", "o.test"), texts, Cache(tmp_path / "parsed"))
+        now = {entry.plan.id: {key: code for found in entry.entries for key, code in found} for entry in built.lists}
+        for entry in built.lists:
+            if entry.since:
+                counted += 1
+                old, new = before[entry.plan.id].items(), now[entry.plan.id].items()
+                assert (entry.since.came, entry.since.went) == (len(new - old), len(old - new))
+        before = now
+    assert counted
