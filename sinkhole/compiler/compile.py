@@ -220,8 +220,8 @@ class Merge(NamedTuple):
         found: list[Part] = []
         came = went = 0
         for at, (text, merged, codes) in enumerate(before):
-            changed = {key for kind in kinds for key in _differing(kind, at, less, more)}
-            if not _WIDE.isdisjoint(changed):
+            stated, lost = self._changed(at, kinds, less, more)
+            if not _WIDE.isdisjoint((*stated, *lost)):
                 return None
             keys = keys_in(text)
             masks = array("H", merged)
@@ -229,14 +229,35 @@ class Merge(NamedTuple):
             if top not in reaches:
                 reaches[top] = applying(_mask(before[range_of(top)], top), False)
             reach = reaches[top]
-            if changed:
+            if stated or lost:
+                if at in taken_back:
+                    lost |= stated.keys()
+                else:  # a rule more adds to what there is
+                    places = ((name, bisect_left(keys, name)) for name in stated)
+                    stated |= {name: stated[name] | masks[to] for name, to in places if keys[to : to + 1] == [name]}
+                stated |= self._masks_of(at, lost, taken_back.get(at, ()))
                 own = bytearray(codes)
-                new, old = patch(keys, masks, own, self._masks_of(at, changed, taken_back.get(at, ())), reach)
+                new, old = patch(keys, masks, own, stated, reach)
                 came, went = came + new, went + old
                 text, merged, codes = b"\n".join(keys), masks.tobytes(), bytes(own)
             entries = _masked(Fold(reach), keys, masks) if self.special else _deciding(keys, codes)
             found.append(Part(text, merged, codes, entries))
         return found, came, went
+
+    @staticmethod
+    def _changed(
+        at: int, kinds: Iterable[Kind], less: Sequence[Mapping[Kind, Ranges]], more: Sequence[Mapping[Kind, Ranges]]
+    ) -> tuple[dict[bytes, int], set[bytes]]:
+        """Of one range: the masks of what is stated now and was not, by key, and the keys that lost a rule."""
+        stated: dict[bytes, int] = {}
+        lost: set[bytes] = set()
+        for kind in kinds:
+            old, new = ([source[kind][at] for source in side if kind in source] for side in (less, more))
+            if old != new:
+                before, now = ({*chain.from_iterable(map(keys_in, texts))} for texts in (old, new))
+                lost |= before - now
+                stated |= {name: stated.get(name, 0) | kind.mask for name in now - before}
+        return stated, lost
 
     def _taken_back(self) -> dict[int, list[Rule]]:
         """The rules that are taken back, by range."""
@@ -296,16 +317,6 @@ def _rest(plan: ListPlan, gone: Iterable[Rule | Special]) -> str:
 
 def _union(masks: Iterable[int]) -> int:
     return reduce(or_, masks, 0)
-
-
-def _differing(
-    kind: Kind, at: int, less: Iterable[Mapping[Kind, Ranges]], more: Iterable[Mapping[Kind, Ranges]]
-) -> set[bytes]:
-    """The keys of one kind and range that either side alone has."""
-    one, other = ([source[kind][at] for source in side if kind in source] for side in (less, more))
-    if one == other:
-        return set()
-    return set(chain.from_iterable(map(keys_in, one))) ^ set(chain.from_iterable(map(keys_in, other)))
 
 
 def _mask(part: Plain, key: bytes) -> int:
