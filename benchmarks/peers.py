@@ -27,7 +27,7 @@ from typing import Any, NamedTuple
 from benchmarks import corpus
 from benchmarks.build import known
 from benchmarks.running import configure, machine, watch
-from sinkhole.feeds.fetch import read_file
+from sinkhole.feeds.body import read_file
 
 #: Names and syntax of the made-up lists.
 MADE = {"hosts": 200_000, "adblock": 200_000, "domains": 150_000, "dnsmasq": 100_000, "unbound": 100_000}
