@@ -28,7 +28,7 @@ import sys
 import tempfile
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, chain, pairwise
 from mmap import ACCESS_READ, mmap
@@ -83,12 +83,27 @@ class Index:
         numbers: dict[bytes, int] = {}
         for number, entries in enumerate(lists):
             if entries.codes:
-                known = {code: self._number(((number, code),)) for code in sorted(set(entries.codes))}
+                known = self._single(number, entries.codes)
                 own = dict(zip(entries.keys, map(known.__getitem__, entries.codes), strict=True))
                 for key in sorted(numbers.keys() & own.keys()):
                     own[key] = self._number((*self.attributes[numbers[key]], *self.attributes[own[key]]))
                 numbers.update(own)
         return numbers
+
+    def _numbered(self, lists: Sequence[Entries]) -> tuple[list[bytes], Iterable[int]]:
+        """The sorted keys of one range and their numbers; where one list alone has any, there is nothing to merge."""
+        stating = [number for number, entries in enumerate(lists) if entries.codes]
+        if len(stating) == 1:
+            (number,) = stating
+            entries = lists[number]
+            return entries.keys, map(self._single(number, entries.codes).__getitem__, entries.codes)
+        numbers = self.merge(lists)
+        keys = sorted(numbers)
+        return keys, map(numbers.__getitem__, keys)
+
+    def _single(self, number: int, codes: Sequence[int]) -> dict[int, int]:
+        """The numbers of what one list alone says, by code."""
+        return {code: self._number(((number, code),)) for code in sorted(set(codes))}
 
     def _number(self, attribute: Attribute) -> int:
         if (number := self._known.get(attribute)) is None:
@@ -103,11 +118,10 @@ class Index:
         size, left = 0, []
         with (directory / "index.keys").open("wb") as keys, (directory / "index.first").open("wb") as firsts:
             keys.write(b"\n")
-            for found in chain(map(self.merge, zip(*lists, strict=True)), [None]):
+            for found in chain(map(self._numbered, zip(*lists, strict=True)), [None]):
                 if found:
-                    order = sorted(found)
-                    numbers.extend(map(found.__getitem__, order))
-                    left += order
+                    left += found[0]
+                    numbers.extend(found[1])
                 whole = len(left) if found is None else len(left) - len(left) % BLOCK
                 texts = [b"\n".join(left[at : at + BLOCK]) for at in range(0, whole, BLOCK)]
                 firsts.writelines(left[at] + b"\n" for at in range(0, whole, BLOCK))
@@ -332,8 +346,9 @@ def _read_json(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-def load(path: Path) -> Bundle:
-    """Open the bundle at ``path`` (or what the symlink points to) after checking it against its own name and hashes."""
+def load(path: Path, sha256: Callable[[Path], str] = _sha256) -> Bundle:
+    """Open the bundle at ``path`` (or what the symlink points to) after checking it against its own name and hashes,
+    which ``sha256`` gives."""
     path = path.resolve()
     try:
         manifest_bytes = (path / "manifest.json").read_bytes()
@@ -346,7 +361,7 @@ def load(path: Path) -> Bundle:
                 "`sinkhole build` makes one"
             )
         for name, expected in manifest["files"].items():
-            if _sha256(path / name) != expected:
+            if sha256(path / name) != expected:
                 raise BundleError(f"{path / name}: damaged (its sha256 is not the one in the manifest)")
         return Bundle(path, manifest)
     except OSError as error:
