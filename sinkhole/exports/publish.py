@@ -16,8 +16,9 @@ from typing import Any, NamedTuple
 
 from sinkhole.compiler.compile import Compiled
 from sinkhole.compiler.plan import ListPlan
-from sinkhole.errors import SinkholeError
+from sinkhole.errors import FormatError, SinkholeError
 from sinkhole.exports import readme
+from sinkhole.exports.allowing import exceptions
 from sinkhole.exports.fit import Fitted, fit_ready
 from sinkhole.exports.loss import Loss
 from sinkhole.exports.render import render
@@ -62,9 +63,10 @@ def publish(
     for compiled in lists:
         plans.append(compiled.plan)
         ready = _ready(compiled)  # one list at a time: names take some megabytes
+        usable = formats if not compiled.plan.allows else [each for each in formats if exceptions(each)]
         published += [
             _publish(directory, compiled, format, ready, keep)
-            for format in formats
+            for format in usable
             if format.lines or any(map(format.special, compiled.special))
         ]
     published.sort(key=lambda file: file.path)
@@ -114,6 +116,12 @@ def export(
 
     The serial of a zone follows from the list's date, and passes that of ``previous`` when the content differs from it.
     """
+    if compiled.plan.allows:
+        if not (stated := exceptions(format)):
+            raise FormatError(
+                f"{compiled.plan.id} is a list of type allow, which no file of the format {format.name} is"
+            )
+        format = stated
     fitted = fit_ready(ready or _ready(compiled), compiled.hosts, format, compiled.special)
     header = _header(compiled)
     head = _read_head(previous) if previous else b""
