@@ -68,7 +68,7 @@ class ListPlan(NamedTuple):
 
     ``updated`` is a date or empty. ``allows``: its names are allowed on all lists. ``nearest``: the most
     specific of its own rules decides, instead of the strongest. ``special`` are its own rules about the addresses in
-    answers, each with who states it.
+    answers, each with who states it. ``protected`` are the names that have one right answer, whatever it says.
     """
 
     id: str
@@ -84,6 +84,7 @@ class ListPlan(NamedTuple):
     hosts: tuple[str, ...] = ()
     special: tuple[tuple[Special, str], ...] = ()
     max_change: float = 0.5
+    protected: tuple[str, ...] = ()
 
     @property
     def portable(self) -> ListPlan:
@@ -261,6 +262,7 @@ class _Planner:
             hosts=tuple(host for ref in spec.services for host in self._hosts(ref)),
             special=tuple(self._resolver_addresses()) if spec.resolvers else (),
             max_change=spec.max_change,
+            protected=tuple(entry.name for entry in self.catalogue.protected),
         )
 
     def _names(self, spec: ListSpec, key: str, hole: bool) -> Iterator[Own]:

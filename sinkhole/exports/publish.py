@@ -22,10 +22,12 @@ from sinkhole.exports.allowing import exceptions
 from sinkhole.exports.fit import Fitted, fit_ready
 from sinkhole.exports.loss import Loss
 from sinkhole.exports.render import render
+from sinkhole.exports.sparing import DENYING, spared
 from sinkhole.exports.special import Ready
 from sinkhole.files import write_atomic
 from sinkhole.formats import FORMATS, rpz
 from sinkhole.formats.format import Format, Header
+from sinkhole.names import key
 
 INDEX = "index.json"
 _EXPIRES = "1 day"
@@ -122,7 +124,12 @@ def export(
                 f"{compiled.plan.id} is a list of type allow, which no file of the format {format.name} is"
             )
         format = stated
-    fitted = fit_ready(ready or _ready(compiled), compiled.hosts, format, compiled.special)
+    ready = ready or _ready(compiled)
+    lost = Loss()
+    if format.name not in DENYING and not compiled.plan.allows:
+        ready = spared(ready, [key(name.encode()) for name in compiled.plan.protected], lost)
+    fitted = fit_ready(ready, compiled.hosts, format, compiled.special)
+    fitted.loss.add(lost)
     header = _header(compiled)
     head = _read_head(previous) if previous else b""
     if found := _SERIAL.search(head):
