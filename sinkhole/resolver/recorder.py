@@ -209,7 +209,7 @@ class Recorder:
         parts = [""] * (4 * len(notes))
         parts[0::4] = times
         parts[1::4] = map(self._clients.__getitem__, clients)
-        parts[2::4] = _names(names)
+        parts[2::4] = texts(names)
         parts[3::4] = ends
         return "".join(parts)
 
@@ -277,19 +277,18 @@ def _type(number: int) -> str:
     return _TYPES[number]
 
 
-def _names(noted: Sequence[Named]) -> Sequence[str]:
+def texts(noted: Sequence[Named]) -> Sequence[str]:
     """The texts of names."""
     raw = [name for name in noted if name.__class__ is bytes]
     if not raw:
         return cast(Sequence[str], noted)
-    texts = _texts(raw)
     if len(raw) == len(noted):
-        return texts
-    made = iter(texts)
+        return _made(raw)
+    made = iter(_made(raw))
     return [next(made) if name.__class__ is bytes else cast(str, name) for name in noted]
 
 
-def _texts(noted: list[bytes]) -> list[str]:
+def _made(noted: list[bytes]) -> list[str]:
     """:func:`named` for many names, by a few calls when none of them is odd."""
     keys, text = noted, b"\n".join(noted)
     if text.translate(None, _PLAIN):  # at least one wire name: each has a zero
