@@ -76,6 +76,8 @@ def serve(config: ConfigOption = None) -> None:
             commands=control.listen(state),
             register=_register(ctx),
         )
+        if (wanted := ctx.config.query_log).record != "none":
+            logging.info("queries are recorded in %s for %s; see `query-log`", store.directory, wanted.keep)
         try:
             asyncio.run(supervisor.run())
         finally:

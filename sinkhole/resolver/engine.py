@@ -259,13 +259,12 @@ class Engine:
             if query.rcode:
                 counters.refused += 1
                 chaos = zones.chaos(query) if zones and profile != DENIED else None
-                if query.name:  # of other packets nothing is known
+                if query.name and profile != DENIED:  # of other packets nothing is known
                     outcome = Outcome.LOCAL if chaos else Outcome.REFUSED
                     self._note(client, query, outcome, chaos.rcode if chaos else query.rcode)
                 return pack(query, chaos or _refusal(query.rcode), tcp=tcp)
-            if profile == DENIED:
+            if profile == DENIED:  # and not noted: strangers are not to fill the query log
                 counters.denied += 1
-                self._note(client, query, Outcome.DENIED, REFUSED)
                 return pack(query, _NOT_ALLOWED, tcp=tcp)
 
             # Names that the operator states records for come before the policy: his own word stands above every list

@@ -92,7 +92,7 @@ def parse(line: bytes) -> Settings:
         data["cache"],
         data["stale"],
         Handling(**{**data["handling"], "rebinding": allowed if allowed is None else tuple(allowed)}),
-        Recording(*data["recording"]),
+        Recording(*map(_frozen, data["recording"])),
     )
 
 
