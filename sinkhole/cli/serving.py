@@ -79,6 +79,8 @@ def serve(config: ConfigOption = None) -> None:
             register=_register(ctx),
             web=web,
         )
+        if (wanted := ctx.config.query_log).record != "none":
+            logging.info("queries are recorded in %s for %s; see `query-log`", store.directory, wanted.keep)
         try:
             asyncio.run(supervisor.run())
         finally:

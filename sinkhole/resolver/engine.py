@@ -55,7 +55,7 @@ from sinkhole.resolver.message import (
     Response,
     read_query,
 )
-from sinkhole.resolver.recorder import Named, Outcome, Recorder, named
+from sinkhole.resolver.recorder import Outcome, Recorder, named
 from sinkhole.resolver.zones import Zones
 
 log = logging.getLogger(__name__)
@@ -246,7 +246,8 @@ class Engine:
                         reply = packet[:2] + alike.head + packet[12 : end + 5] + alike.tail
                         self._formed = formed = self._formed + 1
                         if not formed % SELDOM:
-                            self._keep(told, octets, (inf, True, reply[2:], key, alike.said))
+                            name = named(packet[12 : end + 1].lower(), key)
+                            self._keep(told, octets, (inf, True, reply[2:], name, alike.said))
                         self.recorder.note((client, key, alike.said))
                         return reply
 
@@ -263,13 +264,12 @@ class Engine:
             if query.rcode:
                 counters.refused += 1
                 chaos = zones.chaos(query) if zones and profile != DENIED else None
-                if query.name:  # of other packets nothing is known
+                if query.name and profile != DENIED:  # of other packets nothing is known
                     outcome = Outcome.LOCAL if chaos else Outcome.REFUSED
                     self._note(client, query, outcome, chaos.rcode if chaos else query.rcode)
                 return pack(query, chaos or _refusal(query.rcode), tcp=tcp)
-            if profile == DENIED:
+            if profile == DENIED:  # and not noted: strangers are not to fill the query log
                 counters.denied += 1
-                self._note(client, query, Outcome.DENIED, REFUSED)
                 return pack(query, _NOT_ALLOWED, tcp=tcp)
 
             # Names that the operator states records for come before the policy: his own word stands above every list
@@ -565,7 +565,7 @@ _WATCHED = frozenset({Action.WARN, Action.OBSERVE})
 
 #: Until when it may be said, whether the name is blocked, the reply without the id, and name and end of the line in the
 #: query log.
-Told = tuple[float, bool, bytes, Named, str]
+Told = tuple[float, bool, bytes, str, str]
 
 
 class _Asker(NamedTuple):
