@@ -50,6 +50,7 @@ from sinkhole.errors import ConfigError, Problem
 from sinkhole.formats import FORMATS
 from sinkhole.formats.records import BadRecord, record
 from sinkhole.names import BadName, parse_name
+from sinkhole.places import state_directory
 from sinkhole.policy.verdict import Action
 from sinkhole.resolver.access import PRIVATE
 from sinkhole.resolver.rdata import encode
@@ -731,17 +732,11 @@ class QueryLog(Model):
     )
 
 
-def _state_directory() -> Path:
-    """Where programs keep state: https://specifications.freedesktop.org/basedir-spec/latest/."""
-    home = os.environ.get("XDG_STATE_HOME", "")
-    return (Path(home) if home.startswith("/") else Path.home() / ".local" / "state") / "sinkhole"
-
-
 class Config(Model):
     """A whole configuration. ``policy`` is filled in from the catalogue when the file has none."""
 
     state_dir: LocalPath = Field(
-        default_factory=_state_directory,
+        default_factory=state_directory,
         description="Where copies of feeds and compiled bundles are kept. Default: $XDG_STATE_HOME/sinkhole.",
         examples=["/var/lib/sinkhole"],
     )

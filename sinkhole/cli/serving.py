@@ -20,10 +20,11 @@ import typer
 from sinkhole import __version__, bundle, queries
 from sinkhole.cli import context
 from sinkhole.cli.building import STALE, age
+from sinkhole.cli.options import ConfigOption, JsonOption
 from sinkhole.compiler import build, history
 from sinkhole.config import Config
 from sinkhole.errors import BundleError, FeedError, SinkholeError
-from sinkhole.feeds.fetch import shown
+from sinkhole.feeds.body import shown
 from sinkhole.files import Lock
 from sinkhole.policy.exceptions import Permission
 from sinkhole.service import control, startup
@@ -40,7 +41,7 @@ WAIT, RELOAD, STATUS = 120, 1800.0, 90.0
 NICE = 10
 
 
-def serve(config: context.ConfigOption = None) -> None:
+def serve(config: ConfigOption = None) -> None:
     """Run the resolver until it is told to stop.
 
     Names that the policy blocks are answered at once; everything else is forwarded. With no configuration it listens on
@@ -98,7 +99,7 @@ def _sockets(config: Config) -> tuple[Sequence[Listening], Sequence[socket.socke
     return listen(config.listen.dns, config.workers, dot=config.listen.dot, optional=optional), web
 
 
-def reload(config: context.ConfigOption = None) -> None:
+def reload(config: ConfigOption = None) -> None:
     """Have the running instance read its configuration again, and say how that went.
 
     The instance is the one that uses the state directory of this configuration. It reads its own configuration file,
@@ -117,7 +118,7 @@ def reload(config: context.ConfigOption = None) -> None:
     print("reloaded")
 
 
-def status(config: context.ConfigOption = None, as_json: context.JsonOption = False) -> None:
+def status(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """How the running instance is: its workers, the bundle in force, feeds, and what became of the queries.
 
     Exit code 0: all lists are in force and fresh. 1: none runs, or it answers SERVFAIL because its lists are not

@@ -56,6 +56,15 @@ class Handling(NamedTuple):
 DEFAULT_HANDLING = Handling()
 
 
+class Known(NamedTuple):
+    """What a :data:`Done` takes, and until when (monotonic) all who ask get the same."""
+
+    response: Response
+    age: int
+    outcome: Outcome
+    until: float = 0.0
+
+
 def _later(delay: float, call: Callable[[], None]) -> Timer:
     return asyncio.get_running_loop().call_later(delay, call)
 
@@ -85,26 +94,49 @@ class Lookup:
 
     def ask(self, query: Query, done: Done, client: str = "") -> None:
         """Call ``done`` once, now or later."""
-        now = self._clock()
+        if known := self.recall(query, self._clock()):
+            done(*known[:3])
+        else:
+            self.seek(query, done, client)
+
+    def recall(self, query: Query, now: float) -> Known | None:
+        """What can be said at once; else :meth:`seek` it."""
         entry = self.cache.get(query.key, now)
         if entry is None:
-            self.counters.forwarded += 1
-            self._forward(query, done, client)
-        elif (age := now - entry.stored) < (ttl := entry.response.ttl):
+            return None
+        age, ttl = now - entry.stored, entry.response.ttl
+        if age < ttl:
             self.counters.cached += 1
             entry.hits += 1
-            done(entry.response, int(age), Outcome.CACHED)
             if age >= LATE * ttl and now >= entry.retry and self._wanted(entry, query):
                 entry.retry = now + RECHECK
                 self.counters.prefetched += 1
                 self._forward(query, None, "")
-        elif now < entry.retry:
+            return Known(entry.response, int(age), Outcome.CACHED, self._until(entry, age))
+        if now < entry.retry:
             self.counters.cached += 1
             self.counters.stale += 1
-            done(stale(entry.response), 0, Outcome.STALE)
-        else:
-            self.counters.forwarded += 1
+            return Known(stale(entry.response), 0, Outcome.STALE)
+        return None
+
+    def seek(self, query: Query, done: Done, client: str = "") -> None:
+        """Ask for what cannot be said at once, and call ``done`` once, now or later."""
+        self.counters.forwarded += 1
+        if entry := self.cache.get(query.key, self._clock()):
             self._refresh(query, entry, done, client)
+        else:
+            self._forward(query, done, client)
+
+    def _until(self, entry: Entry, age: float) -> float:
+        """Until when a query for what is ``age`` seconds old gets the same and does the same: its TTL changes with each
+        second, and from some instant on it is to be asked for again, by those who ask for a popular name. As long as it
+        may yet become one, its queries are counted."""
+        if self.handling.prefetch and entry.hits < POPULAR:
+            return 0.0
+        whole = entry.stored + min(int(age) + 1, entry.response.ttl)
+        late = entry.stored + LATE * entry.response.ttl
+        again = max(late, entry.retry)
+        return whole if again <= entry.stored + age else min(whole, again)
 
     def _wanted(self, entry: Entry, query: Query) -> bool:
         """Whether what ends soon is asked for before it does."""
