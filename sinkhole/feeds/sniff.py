@@ -20,6 +20,7 @@ _ARCHIVES = (
 )
 # Tab, VT, FF, CR, ESC and the end-of-file of DOS (0x1A) do occur in text that people wrote; the readers see to them.
 _CONTROL = re.compile(rb"[\x00-\x08\x0e-\x19\x1c-\x1f\x7f]")
+_TEXT = bytes(octet for octet in range(256) if not _CONTROL.match(bytes((octet,))))
 # A list in JSON is one of objects that name something, and begins with one about the list or with a name.
 _JSON = re.compile(rb'(?:\[\s*)?\{(?!\s*"(?:list|name)"\s*:)|\[\s*"')
 _EXPIRES = re.compile(rb"^[!#;][ \t]*Expires:[ \t]*([0-9]{1,4})(?![0-9])[ \t]*(h|d)?", re.I | re.M)
@@ -38,7 +39,7 @@ def decode(data: bytes) -> bytes:
             if encoding != "utf-8":
                 data = data.decode(encoding, "replace").encode()
             break
-    return data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    return data.replace(b"\r\n", b"\n").replace(b"\r", b"\n") if b"\r" in data else data
 
 
 def expires(text: bytes) -> float | None:
@@ -58,7 +59,7 @@ def why_not_a_list(data: bytes) -> str | None:
     for magic, what in _ARCHIVES:
         if text.startswith(magic):
             return f"{what}, not a list"
-    if found := _CONTROL.search(text):
+    if text.translate(None, _TEXT) and (found := _CONTROL.search(text)):
         line = text.count(b"\n", 0, found.start()) + 1
         return f"binary, not a list: byte 0x{found.group()[0]:02x} in line {line}"
     if start.startswith(b"<"):
