@@ -41,7 +41,7 @@ from sinkhole.errors import BundleError
 VERSION = 2
 #: How many keys a block has: one is looked up in the first keys of all blocks, and then within a block.
 BLOCK = 16
-#: Of how many names, and of how many ancestors of names in other blocks, a process remembers what it found.
+#: Of how many ancestors of names in other blocks a process remembers what it found.
 _REMEMBERED = 16384
 #: Codes with this bit are masks of a list with special rules, shifted by :data:`MASK_SHIFT`: its rules are weighed
 #: against those when a query comes.
@@ -51,7 +51,7 @@ CURRENT = "current"
 _FEW = 16
 #: Octets that are hashed at a time: a quarter of a millisecond.
 _STEP = 1 << 17
-_LINE_FEED = 10
+_LINE_FEED, _DOT = b"\n."
 _NAME_LENGTH = 16
 
 #: (list number, code) of every list that has an entry for a key.
@@ -250,7 +250,6 @@ class Bundle:
         self._numbers = _uint32(path / "attributes.bin") if manifest["keys"] else array("I")
         self._firsts = (path / "index.first").read_bytes().split(b"\n")[:-1]
         self._earlier: dict[bytes, int] = {}
-        self._remembered: dict[bytes, tuple[int, ...]] = {}
 
     @property
     def name(self) -> str:
@@ -263,19 +262,42 @@ class Bundle:
 
     def matches(self, key: bytes) -> list[tuple[bytes, Attribute]]:
         """(matching key, its attribute) of every key that is ``key`` or an ancestor of it, shortest first."""
-        return [(key[:end], self._attributes[self._numbers[place]]) for end, place in self._prefixes(key)]
+        ends = [end + 1 for end, octet in enumerate(key) if octet == _DOT]
+        places = [(end, self._place(key[:end])) for end in ends]
+        return [(key[:end], self._attributes[self._numbers[place]]) for end, place in places if place >= 0]
 
     def records(self, key: bytes) -> tuple[int, ...]:
         """The attribute record of every key that :meth:`matches`, as numbers, after one that tells whether the last is
-        ``key`` itself; empty when none does. Equal for names that are listed alike. The last answers are remembered."""
-        records = self._remembered.get(key)
-        if records is None:
-            if len(self._remembered) >= _REMEMBERED:
-                self._remembered.clear()
-            found = self._prefixes(key)
-            records = (found[-1][0] == len(key), *[self._numbers[place] for _, place in found]) if found else ()
-            self._remembered[key] = records
-        return records
+        ``key`` itself; empty when none does. Equal for names that are listed alike.
+
+        Whatever stands between an ancestor and the key in order begins with that ancestor. So below the top label all
+        of them are in the key's own block, but for those that the first line of the block begins with.
+        """
+        block = bisect_right(self._firsts, key) - 1
+        if block < 0:
+            return ()
+        starts, numbers = self._blocks, self._numbers
+        text = self._keys[starts[block] : starts[block + 1] + 1]
+        found: tuple[int, ...] = ()
+        last = end = key.find(b".") + 1
+        if (place := self._above(key[:end])) >= 0:
+            found = (numbers[place],)
+        at = 0
+        while end := key.find(b".", end) + 1:  # the first line that begins with an ancestor is that itself, or none is
+            at = text.find(b"\n" + key[:end], at)
+            if at < 0:
+                break
+            if at and text.startswith(key + b"\n", at + 1):  # nothing is between them
+                last = len(key)
+                found += (numbers[block * BLOCK + text.count(b"\n", 0, at)],)
+                break
+            if text[at + end + 1] == _LINE_FEED:
+                last = end
+                found += (numbers[block * BLOCK + text.count(b"\n", 0, at)],)
+            elif not at and (place := self._above(key[:end])) >= 0:
+                last = end
+                found += (numbers[place],)
+        return (last == len(key), *found) if found else ()
 
     def entry(self, key: bytes) -> Attribute:
         """The attribute of exactly ``key``."""
@@ -297,36 +319,14 @@ class Bundle:
         numbers = self._numbers[first * BLOCK + at : first * BLOCK + to]
         return keys[at:to], list(map(self._attributes.__getitem__, numbers))
 
-    def _prefixes(self, key: bytes) -> list[tuple[int, int]]:
-        """(length, place) of every key that is ``key`` or an ancestor of it, shortest first.
-
-        Most of them are in one block; of those in earlier ones, such as top labels, the last answers are remembered.
-        """
-        found: list[tuple[int, int]] = []
-        block = bisect_right(self._firsts, key) - 1
-        if block < 0:
-            return found
-        first = self._firsts[block]
-        text = self._keys[self._blocks[block] : self._blocks[block + 1] + 1]
-        end = key.find(b".") + 1
-        at = 0
-        while end:
-            part = key[:end]
-            if part < first:
-                if (place := self._earlier.get(part)) is None:
-                    if len(self._earlier) >= _REMEMBERED:
-                        self._earlier.clear()
-                    place = self._earlier[part] = self._place(part)
-                if place >= 0:
-                    found.append((end, place))
-            else:  # the first line that begins with it is the key itself, or the key is not there
-                at = text.find(b"\n" + part, at)
-                if at < 0:
-                    break
-                if text[at + end + 1] == _LINE_FEED:
-                    found.append((end, block * BLOCK + text.count(b"\n", 0, at)))
-            end = key.find(b".", end) + 1
-        return found
+    def _above(self, part: bytes) -> int:
+        """As :meth:`_place`, remembered: for what many keys have in common."""
+        place = self._earlier.get(part)
+        if place is None:
+            if len(self._earlier) >= _REMEMBERED:
+                self._earlier.clear()
+            place = self._earlier[part] = self._place(part)
+        return place
 
     def _place(self, key: bytes) -> int:
         """Which key of all ``key`` is; -1 when it is none."""

@@ -25,6 +25,7 @@ COMMANDS = {
     "export": "listing",
     "convert": "converting",
     "explain": "deciding",
+    "queries": "querying",
     "check": "setup",
     "init": "setup",
     "schema": "setup",
@@ -36,6 +37,7 @@ GROUPS = {
     "directive": "catalogue",
     "exception": "exceptions",
     "policy": "previewing",
+    "verify": "verifying",
 }
 
 

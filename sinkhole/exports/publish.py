@@ -23,7 +23,7 @@ from sinkhole.exports.loss import Loss
 from sinkhole.exports.render import render
 from sinkhole.exports.special import Ready
 from sinkhole.files import write_atomic
-from sinkhole.formats import FORMATS
+from sinkhole.formats import FORMATS, rpz
 from sinkhole.formats.format import Format, Header
 
 _EXPIRES = "1 day"
@@ -116,9 +116,9 @@ def export(
     fitted = fit_ready(ready or _ready(compiled), compiled.hosts, format, compiled.special)
     header = _header(compiled)
     head = _read_head(previous) if previous else b""
-    if (found := _SERIAL.search(head)) and (serial := int(found[1])) >= header.serial:
+    if found := _SERIAL.search(head):
         same = f"Version: {header.version}\n".encode() in head
-        header = header._replace(serial=serial if same else serial + 1)
+        header = header._replace(serial=rpz.serial_after(int(found[1]), header.serial, same=same))
     return fitted, render(fitted, format, header, per_line)
 
 
