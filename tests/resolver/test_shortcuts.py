@@ -115,7 +115,8 @@ class Side:
     def __init__(self, opened: bundle.Bundle, clock: Clock, forgetful: bool, handling: Handling) -> None:
         self.upstream = Upstream()
         self.forgetful = forgetful
-        lookup = Lookup(self.upstream.route, Cache(40_000), handling, clock=clock)
+        cache = Cache(1 << 30)  # what is dropped first may differ: the short way counts as one use a second
+        lookup = Lookup(self.upstream.route, cache, handling, clock=clock)
         access, zones = Access(RULES, clock), Zones(LOCAL)
         self.engine = Engine(Policy(opened, AT), lookup, blocking("null-ip"), clock, access, zones)
         self.noted: list[Note] = []
