@@ -129,13 +129,13 @@ class Lookup:
 
     def _until(self, entry: Entry, age: float) -> float:
         """Until when a query for what is ``age`` seconds old gets the same and brings about the same. Its TTL changes
-        with each second. What may be asked for ahead has its queries counted until it is popular, and is looked at each
-        time when it is late, as another answer may be under way."""
+        with each second. What may be asked for ahead has its queries counted until one more makes it popular, and is
+        looked at each time when it is late, as another answer may be under way."""
         ttl = entry.response.ttl
         whole = entry.stored + min(int(age) + 1, ttl)
         if not self.handling.prefetch:
             return whole
-        if entry.hits < POPULAR or age >= LATE * ttl:
+        if entry.hits + 1 < POPULAR or age >= LATE * ttl:
             return 0.0
         return min(whole, entry.stored + LATE * ttl)
 
