@@ -11,7 +11,18 @@ import sys
 
 import typer
 
-from sinkhole.cli import building, catalogue, converting, deciding, exceptions, listing, previewing, serving, setup
+from sinkhole.cli import (
+    building,
+    catalogue,
+    converting,
+    deciding,
+    exceptions,
+    exporting,
+    listing,
+    previewing,
+    serving,
+    setup,
+)
 from sinkhole.errors import GuardError, SinkholeError
 
 app = typer.Typer(
@@ -32,7 +43,7 @@ app.command()(serving.reload)
 app.command()(serving.status)
 app.command()(building.build)
 app.command()(building.rollback)
-app.command()(listing.export)
+app.command()(exporting.export)
 app.command()(converting.convert)
 app.command()(deciding.explain)
 app.command()(setup.check)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import sys
 from collections.abc import Iterator
@@ -13,17 +12,13 @@ from typing import Annotated, Any
 
 import typer
 
-from sinkhole.cli import context, tables
+from sinkhole.cli import context, exporting, tables
 from sinkhole.cli.progress import Bars
 from sinkhole.compiler import build as building
 from sinkhole.compiler import history
-from sinkhole.compiler.parsed import Cache
 from sinkhole.compiler.report import report as report_of
 from sinkhole.errors import GuardError
-from sinkhole.exports.publish import INDEX, publish
-from sinkhole.exports.readme import README
-from sinkhole.files import Lock, sweep, write_atomic
-from sinkhole.formats import FORMATS
+from sinkhole.files import Lock, sweep
 
 #: Exit code: built, but some feed is stale.
 STALE = 3
@@ -92,26 +87,30 @@ def build(
             progress=bars.update,
         )
         report = report_of(built, ctx.plan, cache)
-        written, report["exports"] = False, []
+        updated = exporting.Updated(False, [], [])
         if exports:
             bars.update("exports", 0, None)
-            written, report["exports"] = _exports(ctx, built, cache)
+            updated = exporting.update(ctx, built, cache)
+        report["exports"] = updated.files
         if built.lists and not dry_run:
             store.prune()
             cache.prune()
             for directory in (ctx.config.state_dir, ctx.bundles):
                 sweep(directory)
-    if not quiet or built.changed or written or built.left or built.stale or built.refused:
+    if not quiet or built.changed or updated.written or built.left or built.stale or built.refused:
         if as_json:
             print(json.dumps(report, ensure_ascii=False))
         else:
             _show(report, dry_run)
     for line in [*_notes(built), *(() if quiet else ctx.reviews)]:
         print(f"sinkhole: {line}", file=sys.stderr)
+    failures = exporting.after(ctx, updated.changed) if exports and not dry_run else []
+    for line in failures:
+        print(f"sinkhole: exports.after: {line}", file=sys.stderr)
     if built.refused:
         raise GuardError("\n".join([*built.refused, "what was in use before stays in use; --accept-change accepts it"]))
-    if built.stale:
-        raise typer.Exit(STALE)
+    if failures or built.stale:
+        raise typer.Exit(1 if failures else STALE)
 
 
 def rollback(
@@ -133,47 +132,6 @@ def rollback(
     with Lock(ctx.lock):
         back = history.roll_back(ctx.bundles, name)
     print(f"{back.to} is in use instead of {back.left}, until a build finds anything new")
-
-
-def _exports(ctx: context.Context, built: building.Built, cache: Cache) -> tuple[bool, list[dict[str, Any]]]:
-    """Whether exports were written, and what there is now; after a dry run, what there would be. They are left alone
-    while they are in place and say what this bundle says."""
-    directory, formats = ctx.config.exports.dir, ctx.config.exports.formats
-    path = ctx.config.state_dir / "exports.json"
-    named = set(ctx.exported)
-    wanted = {"lists": ctx.exported, "formats": list(formats)}
-    if built.kept or not built.lists:
-        wanted["inputs"] = json.loads((built.path / "manifest.json").read_bytes())["inputs"]
-    if not built.lists and (found := _in_place(directory, path, wanted)) is not None:
-        return False, found
-    lists = (
-        built.lists or building.compile_lists(ctx.plan, ctx.plan.lists, built.feeds, built.before, cache=cache).lists
-    )
-    exported = [made for made in lists if made.plan.id in named]
-    published = publish(directory, exported, [FORMATS[id] for id in formats], keep=built.kept)
-    if built.kept:
-        record = {**wanted, "dir": str(directory), "index": _sha256(directory / INDEX)}
-        write_atomic(path, json.dumps(record, indent=1).encode() + b"\n")
-        for place in {directory, *((directory / file.path).parent for file in published)}:
-            sweep(place)
-    return built.kept, [file.data() for file in published]
-
-
-def _in_place(directory: Path, record: Path, wanted: dict[str, Any]) -> list[dict[str, Any]] | None:
-    """The exports of ``wanted`` as their index has them, if every file is as it was written."""
-    try:
-        expected = {**wanted, "dir": str(directory), "index": _sha256(directory / INDEX)}
-        if json.loads(record.read_bytes()) != expected or not (directory / README).exists():
-            return None
-        found: list[dict[str, Any]] = json.loads((directory / INDEX).read_bytes())["exports"]
-        return found if all(_sha256(directory / file["path"]) == file["sha256"] for file in found) else None
-    except (OSError, ValueError):
-        return None
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _notes(built: building.Built) -> Iterator[str]:

@@ -11,9 +11,12 @@ from typing import NamedTuple
 
 from sinkhole.rules import Kind, Parsed, Special
 
+#: How many names may stand in one line: readers of hosts files have buffers for lines of some kilobytes.
+MAX_PER_LINE = 30
+
 
 class Header(NamedTuple):
-    """What the comment lines at the head of an export say; an empty value is left out."""
+    """What the comment lines at the head of an export say; an empty value is left out. ``facts`` are more fields."""
 
     title: str
     description: str = ""
@@ -24,6 +27,7 @@ class Header(NamedTuple):
     version: str = ""
     serial: int = 1
     notes: Sequence[str] = ()
+    facts: Sequence[tuple[str, str]] = ()
 
     def fields(self, syntax: str, use: str, entries: int) -> list[tuple[str, str]]:
         """(field, value) in the order and the words that list consumers look for, each value on one line."""
@@ -38,6 +42,7 @@ class Header(NamedTuple):
             ("Syntax", syntax),
             ("Usage", use),
             ("Number of entries", str(entries)),
+            *self.facts,
             *(("Note", note) for note in self.notes),
         ]
         return [(name, text) for name, value in pairs if (text := " ".join(value.split()))]
