@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,6 +17,7 @@ import typer
 from sinkhole import bundle
 from sinkhole.cli import context, instants, tables
 from sinkhole.compiler import build as building
+from sinkhole.compiler.compile import Compiled
 from sinkhole.compiler.parsed import Cache
 from sinkhole.errors import ConfigError, Problem, SinkholeError
 from sinkhole.exports import hooks
@@ -27,13 +28,15 @@ from sinkhole.exports.publish import export as export_subject
 from sinkhole.exports.readme import README, Section
 from sinkhole.exports.signing import Key, read_key
 from sinkhole.exports.subject import Subject, group_section, of_group, of_list, section
-from sinkhole.files import sweep, write_atomic
+from sinkhole.files import Lock, sweep, write_atomic
 from sinkhole.formats import FORMATS, format_named
 from sinkhole.formats.format import Format
 from sinkhole.policy.policy import Policy
 
 #: In the state directory: what was published from what, and which files changed since the commands for that ran well.
 RECORD, CHANGED = "exports.json", "exports.changed"
+#: Seconds that files of groups wait for a build to end.
+WAIT = 120.0
 
 OutputOption = Annotated[
     Path | None, typer.Option("-o", "--output", metavar="FILE", help="Where to write it. Default: standard output.")
@@ -66,6 +69,12 @@ def export(
         bool,
         typer.Option("--report", help="Write nothing, and print what each export of the lists cannot state."),
     ] = False,
+    groups: Annotated[
+        bool,
+        typer.Option(
+            "--groups", help="Bring the published files of all groups up to date, by the bundle in use, and no others."
+        ),
+    ] = False,
     config: context.ConfigOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="With --report: print JSON instead of text.")] = False,
 ) -> None:
@@ -74,20 +83,24 @@ def export(
     The file never blocks more than the list says, or than the policy keeps from the group: directives in force at that
     instant, lists, the operator's own names, and exceptions that the whole group has. What the format cannot state is
     left out, counted in the header and reported on standard error. A report is about the lists that are named, or all
-    that a build exports, in one format or all.
+    that a build exports, in one format or all. With --groups no list is compiled: the resolver runs that itself when an
+    instant comes at which the policy changes.
 
     \b
     sinkhole export deepseek --format hosts
     sinkhole export deepseek --format rpz -o /etc/bind/deepseek.zone
     sinkhole export --group all --at 2025-02-15T18:00+09:00 --format unbound
     sinkhole export --report
+    sinkhole export --groups -c /etc/sinkhole/sinkhole.yaml
     """
     target = format_named(format) if format else None
     instant = instants.parse(at, "--at") if at else None
     if report and not group_id:
         return _report(context.load(config), list_ids, [target] if target else FORMATS.values(), as_json)
     given = [*(list_ids or ()), *([group_id] if group_id else ())]
-    if len(given) != 1 or (at and not group_id):
+    if groups and not (given or report or format or output):
+        return _publish_groups(context.load(config))
+    if groups or len(given) != 1 or (at and not group_id):
         raise typer.BadParameter("name one list, or one group with --group", param_hint="LIST")
     ctx = context.load(config)
     subject = _of_group(ctx, group_id, instant or ctx.now) if group_id else of_list(ctx.compile(given[0]))
@@ -100,6 +113,13 @@ def export(
     for note in fitted.loss.notes():
         print(f"sinkhole: {given[0]}: {note}", file=sys.stderr)
     return None
+
+
+def _publish_groups(ctx: context.Context) -> None:
+    with Lock(ctx.lock, WAIT):
+        updated = update_groups(ctx)
+    if failures := after(ctx, updated.changed):
+        raise SinkholeError("\n".join(f"exports.after: {line}" for line in failures))
 
 
 def put(pieces: Iterable[bytes], output: Path | None) -> None:
@@ -117,7 +137,7 @@ def _of_group(ctx: context.Context, id: str, at: datetime) -> Subject:
         groups = ("all", *opened.policy["groups"])
         if id not in groups:
             raise SinkholeError(f"no group {id!r}; there are: {', '.join(groups)}")
-        return of_group(group(Policy(opened, at, ctx.permissions), id), ctx.plan, opened.manifest["lists"])
+        return of_group(group(Policy(opened, at, ctx.permissions), id), opened, ctx.plan.lists)
 
 
 def _report(ctx: context.Context, ids: Sequence[str] | None, formats: Iterable[Format], as_json: bool) -> None:
@@ -164,37 +184,74 @@ def update(ctx: context.Context, built: building.Built, cache: Cache) -> Updated
 
     After a dry run nothing is written, and ``files`` are what there would be.
     """
+
+    def lists() -> Sequence[Compiled]:
+        return (
+            built.lists
+            or building.compile_lists(ctx.plan, ctx.plan.lists, built.feeds, built.before, cache=cache).lists
+        )
+
+    with _bundle(ctx, built, cache) as opened:
+        return _update(ctx, opened, _inputs(built), lists, keep=built.kept)
+
+
+def update_groups(ctx: context.Context) -> Updated:
+    """Put the exports of groups in place, by the bundle in use; those of lists stay as they are."""
+    current = bundle.current(ctx.bundles)
+    if current is None:
+        raise SinkholeError("no bundle is in use yet; run `sinkhole build` first")
+    opened = bundle.load(current)
+    return _update(ctx, opened, opened.manifest["inputs"], None)
+
+
+def _update(
+    ctx: context.Context,
+    opened: bundle.Bundle | None,
+    inputs: str | None,
+    lists: Callable[[], Sequence[Compiled]] | None,
+    *,
+    keep: bool = True,
+) -> Updated:
+    """``inputs`` tell what all is made of, None: of nothing that is there. Without ``lists`` theirs are left alone."""
     exports = ctx.config.exports
     directory, record = exports.dir, ctx.config.state_dir / RECORD
     style = Style(exports.per_line, exports.gzip, _key(ctx))
-    inputs = _inputs(built)
     common = [inputs, list(exports.formats), style.per_line, style.gzip, style.key.name if style.key else None]
-    with _bundle(ctx, built, cache) as opened:
-        policy = Policy(opened, ctx.now, ctx.permissions) if opened else None
-        spans = {id: span(policy, id) for id in exports.groups} if policy else {}
-        wanted = {f"list {id}": common for id in ctx.exported}
-        wanted |= {f"group {id}": [*common, *map(_text, found)] for id, found in spans.items()}
-        standing, others = _standing(directory, record, wanted) if inputs else ({}, False)
-        if standing.keys() == wanted.keys() and not others and (directory / README).exists():
-            return Updated(False, [], sorted(_data(standing.values()), key=lambda file: str(file["path"])))
-        shelves = [(_section(ctx, name, files), files) for name, files in standing.items() if files]
-        files = publish(
-            directory,
-            _subjects(ctx, built, cache, opened, policy, [name for name in wanted if name not in standing]),
-            [FORMATS[id] for id in exports.formats],
-            style=style,
-            standing=shelves,
-            keep=built.kept,
-        )
+    policy = Policy(opened, ctx.now, ctx.permissions) if opened else None
+    groups = [id for id in exports.groups if opened and id in ("all", *opened.policy["groups"])]
+    spans = {id: span(policy, id) for id in groups if policy}
+    shelved, noted = _shelved(directory), _made(record, directory)
+    made = noted or {}
+    if lists:
+        wanted: dict[str, Any] = {f"list {id}": common for id in ctx.exported}
+    else:
+        wanted = {name: made.get(name) for name in {**shelved, **made} if name.startswith("list ")}
+    kept = frozenset(() if lists else wanted)
+    wanted |= {f"group {id}": [*common, *map(_text, found)] for id, found in spans.items()}
+    standing = {
+        name: shelved.get(name, [])
+        for name, how in wanted.items()
+        if name in kept or (inputs and made.get(name) == how and _whole(directory, shelved.get(name, [])))
+    }
+    if standing.keys() == wanted.keys() >= made.keys() and noted is not None and (directory / README).exists():
+        return Updated(False, [], sorted(_data(standing.values()), key=lambda file: str(file["path"])))
+    files = publish(
+        directory,
+        _subjects(ctx, lists, policy, [name for name in wanted if name not in standing]),
+        [FORMATS[id] for id in exports.formats],
+        style=style,
+        standing=[(_section(ctx, name, files), files) for name, files in standing.items() if files],
+        keep=keep,
+    )
     changed = [file.path for file in files if file.changed]
-    if built.kept:
+    if keep:
         told = {"dir": str(directory), "index": _sha256(directory / INDEX), "changes-at": _next(spans), "made": wanted}
         write_atomic(record, json.dumps(told, indent=1).encode() + b"\n")
         for place in {directory, *((directory / file.path).parent for file in files)}:
             sweep(place)
         if changed and exports.after:
             _note_changed(ctx, changed)
-    return Updated(built.kept, changed, [file.data() for file in files])
+    return Updated(keep, changed, [file.data() for file in files])
 
 
 def after(ctx: context.Context, changed: Sequence[str]) -> list[str]:
@@ -259,59 +316,56 @@ def _bundle(ctx: context.Context, built: building.Built, cache: Cache) -> Iterat
 
 def _subjects(
     ctx: context.Context,
-    built: building.Built,
-    cache: Cache,
-    opened: bundle.Bundle | None,
+    lists: Callable[[], Sequence[Compiled]] | None,
     policy: Policy | None,
     names: Iterable[str],
 ) -> Iterator[Subject]:
     """What is to be written, one after the other."""
     wanted = [name.partition(" ")[::2] for name in names]
-    lists = {id for kind, id in wanted if kind == "list"}
-    if lists:
-        made = (
-            built.lists
-            or building.compile_lists(ctx.plan, ctx.plan.lists, built.feeds, built.before, cache=cache).lists
-        )
-        yield from (of_list(compiled) for compiled in made if compiled.plan.id in lists)
-    if opened and policy:
-        for kind, id in wanted:
-            if kind == "group":
-                yield of_group(group(policy, id), ctx.plan, opened.manifest["lists"])
+    ids = {id for kind, id in wanted if kind == "list"}
+    if ids and lists:
+        yield from (of_list(compiled) for compiled in lists() if compiled.plan.id in ids)
+    for kind, id in wanted:
+        if kind == "group" and policy:
+            yield of_group(group(policy, id), policy.bundle, ctx.plan.lists)
 
 
-def _standing(directory: Path, record: Path, wanted: Mapping[str, Any]) -> tuple[dict[str, list[Published]], bool]:
-    """The files of each list and group that is in place as it is ``wanted``, and whether there are some of others."""
+def _shelved(directory: Path) -> dict[str, list[Published]]:
+    """The files of each list and group, as the index has them."""
     found: dict[str, list[Published]] = {}
     try:
-        noted = json.loads(record.read_bytes())
-        if (noted["dir"], noted["index"]) != (str(directory), _sha256(directory / INDEX)):
-            return {}, False
         for entry in map(published, json.loads((directory / INDEX).read_bytes())["exports"]):
             kind = "group" if "group" in entry.about else "list"
             found.setdefault(f"{kind} {entry.about[kind]}", []).append(entry)
-        found |= {name: [] for name in noted["made"] if name not in found}  # no format states any rule of it
-        same = {name: files for name, files in found.items() if noted["made"].get(name) == wanted.get(name, "")}
     except (OSError, ValueError, LookupError, TypeError):
-        return {}, False
-    whole = {name: files for name, files in same.items() if all(_whole(directory, file) for file in files)}
-    return whole, not found.keys() <= wanted.keys()
+        return {}
+    return found
 
 
-def _whole(directory: Path, file: Published) -> bool:
+def _made(record: Path, directory: Path) -> dict[str, Any] | None:
+    """What each list and group was made of; None when the index is another one."""
     try:
-        return all(
-            _sha256(directory / path) == sha256 for path, sha256 in [(file.path, file.sha256), *file.beside.items()]
-        )
+        noted = json.loads(record.read_bytes())
+        same = (noted["dir"], noted["index"]) == (str(directory), _sha256(directory / INDEX))
+        return dict(noted["made"]) if same else None
+    except (OSError, ValueError, LookupError, TypeError):
+        return None
+
+
+def _whole(directory: Path, files: Iterable[Published]) -> bool:
+    """Whether files are as they were written."""
+    hashes = (pair for file in files for pair in ((file.path, file.sha256), *file.beside.items()))
+    try:
+        return all(_sha256(directory / path) == sha256 for path, sha256 in hashes)
     except OSError:
         return False
 
 
 def _section(ctx: context.Context, name: str, files: Sequence[Published]) -> Section:
     kind, _, id = name.partition(" ")
-    if kind == "list":
-        return next(section(entry) for entry in ctx.plan.lists if entry.id == id)
-    return group_section(files[0].about)
+    if kind == "group":
+        return group_section(files[0].about)
+    return next((section(entry) for entry in ctx.plan.lists if entry.id == id), Section(id, ()))
 
 
 def _data(shelves: Iterable[Iterable[Published]]) -> Iterator[dict[str, Any]]:

@@ -162,6 +162,8 @@ def _publish(directory: Path, subject: Subject, format: Format, style: Style, ke
 
     changed, beside = False, {}
     if keep:
+        for place in (directory, directory / format.name):
+            _open(place)
         changed = write_atomic(directory / path, measured())
         beside = dict(_write_beside(directory, path, subject.header.version, style))
     else:
@@ -170,6 +172,13 @@ def _publish(directory: Path, subject: Subject, format: Format, style: Style, ke
         subject.about, format.name, path, size, fitted.rules, digest.hexdigest(),
         subject.header.version, fitted.loss, beside, changed,
     )  # fmt: skip
+
+
+def _open(directory: Path) -> None:
+    """Make a directory that others may read, as they may the files in it, whatever the umask of a service is."""
+    if not directory.is_dir():
+        directory.mkdir(parents=True)
+        directory.chmod(0o755)
 
 
 def _write_beside(directory: Path, path: str, version: str, style: Style) -> Iterator[tuple[str, str]]:

@@ -6,8 +6,9 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
+from sinkhole.bundle import Bundle
 from sinkhole.compiler.compile import Compiled
-from sinkhole.compiler.plan import ListPlan, Plan
+from sinkhole.compiler.plan import ListPlan
 from sinkhole.exports.group import Group, version
 from sinkhole.exports.readme import Section
 from sinkhole.exports.special import Ready
@@ -69,16 +70,16 @@ def section(plan: ListPlan) -> Section:
     return Section(plan.title or plan.id, tuple(filter(None, facts)))
 
 
-def of_group(found: Group, plan: Plan, lists: Iterable[Mapping[str, Any]]) -> Subject:
-    """What a group may not reach. ``lists`` are those of the bundle, as its manifest has them.
+def of_group(found: Group, bundle: Bundle, lists: Iterable[ListPlan]) -> Subject:
+    """What a group may not reach, by a bundle; the known host names of its lists are in those of a plan.
 
     Its files are called ``group_ID``, as no list can be: ids have no underscores.
     """
-    used = {name for id in found.directives for name in plan.policy["directives"][id]["lists"]}.union(found.lists)
-    told = [entry for entry in lists if entry["id"] in used]
+    used = {name for id in found.directives for name in bundle.policy["directives"][id]["lists"]}.union(found.lists)
+    told = [entry for entry in bundle.manifest["lists"] if entry["id"] in used]
     licenses = [text for entry in told for text in (entry["license"], *(of["license"] for of in entry["sources"]))]
     since, until = map(_utc, found.span)
-    hosts = sorted({host for entry in plan.lists if entry.id in used for host in entry.hosts})
+    hosts = sorted({host for entry in lists if entry.id in used for host in entry.hosts})
     about = {
         "group": found.id,
         "at": since or None,

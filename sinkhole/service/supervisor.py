@@ -29,6 +29,7 @@ from sinkhole.compiler import history
 from sinkhole.errors import SinkholeError
 from sinkhole.policy.exceptions import Permission
 from sinkhole.service import control, startup
+from sinkhole.service.publishing import Publishing
 from sinkhole.service.settings import Settings
 from sinkhole.service.sockets import Listening
 from sinkhole.service.worker import STATUS
@@ -60,13 +61,15 @@ class Configured(NamedTuple):
     """What a configuration says to the supervisor.
 
     ``settings`` have any bundle; feeds are fetched every ``interval`` seconds, or never; ``startup`` is the mode;
-    ``missing`` are the sources of which a bundle has no text; ``later`` is what only the next start can change.
+    ``missing`` are the sources of which a bundle has no text; ``publishes``: groups are exported; ``later`` is what
+    only the next start can change.
     """
 
     settings: Settings
     interval: float | None
     startup: str
     missing: Callable[[Path], list[str]]
+    publishes: bool = False
     later: tuple[str, ...] = ()
 
 
@@ -158,7 +161,8 @@ class Supervisor:
     one. Cancelled, it ends the build first. ``found`` is the bundle to start with, ``fresh`` whether it is all that
     this machine has the texts for. ``ready`` is called when all workers answer. ``commands`` is where reloads and the
     status are asked for. ``register`` gives the exceptions when they changed since it was called last, else None; it
-    raises SinkholeError when their record cannot be trusted, and then those from before stay.
+    raises SinkholeError when their record cannot be trusted, and then those from before stay. ``publishing`` is told
+    when what it publishes may have changed.
     """
 
     def __init__(
@@ -174,6 +178,7 @@ class Supervisor:
         ready: Callable[[Listening], None],
         commands: socket.socket | None = None,
         register: Callable[[], tuple[Permission, ...] | None] = lambda: None,
+        publishing: Publishing | None = None,
     ) -> None:
         self._workers = [_Worker(number, sockets) for number, sockets in enumerate(listening, 1)]
         self._configured = configured
@@ -186,6 +191,7 @@ class Supervisor:
         self._begun = fresh and not configured.interval
         self._was_ready = False
         self._register = register
+        self._publishing = publishing
         self._permissions: tuple[Permission, ...] = ()
         self._note_exceptions()
         self._rejected: Path | None = None
@@ -214,6 +220,9 @@ class Supervisor:
         self._spawn(self._watch())
         self._spawn(self._keep_reloading())
         self._refreshing = self._spawn(self._keep_fresh())
+        if self._publishing:
+            self._publish()
+            self._spawn(self._publishing.run())
         actions: dict[str, control.Do] = {"reload": self._on_reload, "status": self.status}
         server = self._commands and await control.serve(self._commands, actions)
         await self._stopping.wait()
@@ -302,7 +311,13 @@ class Supervisor:
                 await asyncio.gather(*(worker.ask(former.line()) for worker in self._workers))
             elif settings.state != former.state:
                 self._tell_state()
+            if not failures and (settings.bundle, settings.permissions) != (former.bundle, former.permissions):
+                self._publish()
             return failures
+
+    def _publish(self) -> None:
+        if self._publishing and self._configured.publishes and self._settings.bundle:
+            self._publishing.due()
 
     # Bundles
 
@@ -441,6 +456,7 @@ class Supervisor:
                 self._rejected = current
                 return Reloaded(False, failures)
             self._configured, self._fresh = configured, True
+            self._publish()
             return Reloaded(True, [*notes, *configured.later])
         except SinkholeError as error:
             return Reloaded(False, str(error).splitlines())

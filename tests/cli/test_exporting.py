@@ -240,3 +240,32 @@ def test_a_command_that_needs_a_shell_is_refused(site: Site, command: str, why: 
     told = site.run("check", "-c", "sinkhole.yaml", code=1).err
     assert ": exports.after.1: " in told or ": exports.after[1]: " in told
     assert why in told
+
+
+def test_groups_alone_are_brought_up_to_date_and_lists_left_as_they_are(site: Site) -> None:
+    """Also when the configuration changed since, which is not in force before a build or a reload."""
+    run = ("export", "--groups", "-c", "sinkhole.yaml")
+    site.configure(exports())
+    assert "no bundle is in use yet" in site.run(*run, code=1).err
+    site.run("build", "--no-exports", "-c", "sinkhole.yaml")
+    assert site.run(*run).out == ""
+    assert set(times(site)) == {"README.md", "index.json", "hosts/group_office.txt", "rpz/group_office.zone"}
+    site.run("build", "-c", "sinkhole.yaml")
+    before = times(site)
+    assert "hosts/ads.txt" in before
+
+    edited = exports() | {
+        "block": ["worse.test"],
+        "lists": {"ads": {**OFFICE["lists"]["ads"], "block": ["other.test"]}},
+    }
+    site.configure(edited)
+    (site.directory / "exports/rpz/group_office.zone").unlink()
+    site.run(*run)
+    assert {path: time for path, time in times(site).items() if path != "rpz/group_office.zone"} == {
+        path: time for path, time in before.items() if path != "rpz/group_office.zone"
+    }
+    assert "worse.test" not in (site.directory / "exports/rpz/group_office.zone").read_text()
+    site.run("build", "-c", "sinkhole.yaml")
+    assert "worse.test" in (site.directory / "exports/rpz/group_office.zone").read_text()
+    assert "other.test" in (site.directory / "exports/hosts/ads.txt").read_text()
+    assert "--group" in site.run(*run, "ads", code=2).err

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+import os
 import re
 import shutil
 from dataclasses import replace
@@ -178,3 +179,17 @@ def test_several_names_in_a_line_where_the_format_takes_them(tmp_path: Path) -> 
     publish(tmp_path / "out", lists(tmp_path), [FORMATS["hosts"], FORMATS["domains"]], style=Style(per_line=9))
     assert (tmp_path / "out/hosts/a.txt").read_text().endswith("\n0.0.0.0 a.test b.test\n")
     assert (tmp_path / "out/domains/a.txt").read_text().endswith("\na.test\nb.test\n")
+
+
+def test_others_may_read_what_is_published_whatever_the_umask(tmp_path: Path) -> None:
+    before = os.umask(0o077)
+    try:
+        publish(tmp_path / "out", lists(tmp_path), [FORMATS["hosts"]], style=Style(gzip=True))
+    finally:
+        os.umask(before)
+    modes = {path.name: oct(path.stat().st_mode & 0o777) for path in [tmp_path / "out", *(tmp_path / "out").rglob("*")]}
+    assert {name: mode for name, mode in modes.items() if name in ("out", "hosts")} == {
+        "out": "0o755",
+        "hosts": "0o755",
+    }
+    assert {mode for name, mode in modes.items() if name not in ("out", "hosts")} == {"0o644"}
