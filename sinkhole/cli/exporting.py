@@ -335,8 +335,8 @@ def _shelved(directory: Path) -> dict[str, list[Published]]:
     found: dict[str, list[Published]] = {}
     try:
         for entry in map(published, json.loads((directory / INDEX).read_bytes())["exports"]):
-            kind = "group" if "group" in entry.about else "list"
-            found.setdefault(f"{kind} {entry.about[kind]}", []).append(entry)
+            id, grouped = entry.whose
+            found.setdefault(f"{'group' if grouped else 'list'} {id}", []).append(entry)
     except (OSError, ValueError, LookupError, TypeError):
         return {}
     return found

@@ -72,6 +72,11 @@ class Published(NamedTuple):
     beside: Mapping[str, str]
     changed: bool = False
 
+    @property
+    def whose(self) -> tuple[str, bool]:
+        """The id of its list or group, and whether it is a group."""
+        return (self.about["group"], True) if "group" in self.about else (self.about["list"], False)
+
     def data(self) -> dict[str, Any]:
         found = {**self.about, **self._asdict(), "loss": self.loss.data()}
         left_out = ("about", "changed", *(() if self.beside else ("beside",)))
@@ -133,14 +138,13 @@ def _write_index(directory: Path, files: Iterable[Published], style: Style) -> N
 
 def _write_page(directory: Path, shelves: Iterable[Shelf], style: Style) -> None:
     """Write the page for people, unless there is one that somebody else wrote."""
+    ordered = [(section, sorted(files, key=lambda file: file.path)) for section, files in shelves if files]
+    ordered.sort(key=lambda shelf: shelf[1][0].whose[::-1])
     sections = [
-        (section, [readme.File(FORMATS[file.format], file.path, file.rules, file.loss) for file in sorted(
-            files, key=lambda file: file.path
-        )])
-        for section, files in shelves
-        if files
-    ]  # fmt: skip
-    head = _HEAD_OF_GROUPS if any("group" in file.about for _, files in shelves for file in files) else ""
+        (section, [readme.File(FORMATS[file.format], file.path, file.rules, file.loss) for file in files])
+        for section, files in ordered
+    ]
+    head = _HEAD_OF_GROUPS if any(files[0].whose[1] for _, files in ordered) else ""
     head += _HEAD_OF_KEY.format(style.key.name) if style.key else ""
     path = directory / readme.README
     if not path.exists() or _read_head(path).startswith(readme.MARK):
