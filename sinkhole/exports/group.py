@@ -58,14 +58,15 @@ def group(policy: Policy, id: str) -> Group:
     deciding = [step.verdict for step in (*profile.steps, *profile.allowed) if _decides(step.verdict.action)]
     names = dict.fromkeys(found.list for found in deciding if found.list and not found.directive)
     merger = _Merger(policy, profile)
+    resolved, protected = merger.resolved()
     return Group(
         id,
         span(policy, id),
         tuple(sorted(name for name in names if name and name not in INTERNAL)),
         tuple(sorted({found.directive for found in deciding if found.directive})),
         tuple(sorted(permit.permission.id for permit in profile.permits)),
-        merger.resolved(),
-        merger.resolved(protected=True),
+        resolved,
+        protected,
         merger.left_out,
     )
 
@@ -176,12 +177,16 @@ class _Merger:
         for found in permit.exact:
             self._permitted.setdefault(found, []).append((1 << number, Code.EXACT))
 
-    def resolved(self, *, protected: bool = False) -> Resolved:
-        """What the keys come to; without ``protected`` names, unless something else blocks them."""
-        left = {number for number, side in enumerate(self._sides) if self._bundle.lists[side.list] in PROTECTED}
-        if protected:  # those whose answer is that the name does not exist
-            left = {number for number in left if PROTECTED[self._bundle.lists[self._sides[number].list]] != "nxdomain"}
-        blocks = cache(lambda bits: self._blocks(bits & ~sum(1 << number for number in left)))
+    def resolved(self) -> tuple[Resolved, Resolved]:
+        """What the keys come to without the protected names, unless something else blocks them, and with those whose
+        one answer is that they do not exist."""
+        answers = {number: PROTECTED.get(self._bundle.lists[side.list]) for number, side in enumerate(self._sides)}
+        absent, others = (
+            sum(1 << number for number, answer in answers.items() if answer and (answer == "nxdomain") is wanted)
+            for wanted in (True, False)
+        )
+        blocks = cache(lambda bits: self._blocks(bits & ~others))
+        apart: list[int] = []
         cuts = {number: cut for number, cut in self._cuts.items() if cut}
         keys: list[bytes] = []
         codes = bytearray()
@@ -204,12 +209,17 @@ class _Merger:
             cut = self._cut(cuts, unkey(found), told) if cuts else (exact, below)
             name, rest = blocks(cut[0]), blocks(cut[1])
             if name or rest or inherited:
+                if cut[0] & absent and name and not blocks(cut[0] & ~absent):
+                    apart.append(len(keys))
                 keys.append(found)
                 codes.append(name * Code.EXACT | rest * Code.BELOW | inherited * Code.INHERITED)
             if below != bits or reach != masks or rest is not inherited:
                 above.append((top, bits, masks, inherited))
                 top, bits, masks, inherited = found, below, reach, rest
-        return Resolved(keys, codes)
+        without = codes.copy()
+        for at in apart:
+            without[at] &= ~Code.EXACT
+        return Resolved(keys, without), Resolved(keys, codes)
 
     def _items(self) -> Iterator[tuple[bytes, Attribute]]:
         """The entries of the bundle, and the keys that only special rules and exceptions have."""

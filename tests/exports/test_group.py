@@ -191,6 +191,6 @@ def test_protected_names_are_apart(tmp_path: Path) -> None:
     """Only formats whose blocked names do not exist may hold them; one whose answer is no data is in neither."""
     found = group(Policy(opened(tmp_path, "block: [bad.test]"), AT), "all")
     canary, resolver = key(b"use-application-dns.net"), key(b"resolver.arpa")
-    assert canary not in found.resolved.keys
+    assert canary not in [key for key, _ in found.resolved.entries()]
     assert canary in found.protected.keys
     assert not [each for each in found.protected.keys if each.startswith(resolver)]
