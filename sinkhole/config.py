@@ -50,7 +50,6 @@ from sinkhole.catalogue.model import (
 from sinkhole.document import Document, read_file, unknown, validate
 from sinkhole.errors import ConfigError, Problem
 from sinkhole.formats import FORMATS
-from sinkhole.formats.format import MAX_PER_LINE
 from sinkhole.formats.records import BadRecord, record
 from sinkhole.names import BadName, parse_name
 from sinkhole.policy.verdict import Action
@@ -685,9 +684,6 @@ class Exports(Model):
         description="Groups, or `all`: what the policy keeps from each of them at this instant, in files of its own "
         "that are made anew when it changes.",
         examples=[["office"]],
-    )
-    per_line: Annotated[StrictInt, Field(ge=1, le=MAX_PER_LINE)] = Field(
-        1, description="Names in one line of hosts files; Windows copes with 9."
     )
     gzip: StrictBool = Field(False, description="Whether a compressed twin, `FILE.gz`, stands beside each file.")
     sign: LocalPath | None = Field(

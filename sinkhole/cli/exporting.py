@@ -215,8 +215,8 @@ def _update(
     """``inputs`` tell what all is made of, None: of nothing that is there. Without ``lists`` theirs are left alone."""
     exports = ctx.config.exports
     directory, record = exports.dir, ctx.config.state_dir / RECORD
-    style = Style(exports.per_line, exports.gzip, _key(ctx))
-    common = [inputs, list(exports.formats), style.per_line, style.gzip, style.key.name if style.key else None]
+    style = Style(exports.gzip, _key(ctx))
+    common = [inputs, list(exports.formats), style.gzip, style.key.name if style.key else None]
     policy = Policy(opened, ctx.now, ctx.permissions) if opened else None
     groups = [id for id in exports.groups if opened and id in ("all", *opened.policy["groups"])]
     spans = {id: span(policy, id) for id in groups if policy}

@@ -46,10 +46,8 @@ Every file has a signature beside it. Check one with `minisign -Vm FILE -P {}`.
 
 
 class Style(NamedTuple):
-    """How files are written: ``per_line`` names in a line where the format takes several, with a compressed twin
-    (``gzip``), and signed by ``key``."""
+    """How files are written: with a compressed twin (``gzip``), and signed by ``key``."""
 
-    per_line: int = 1
     gzip: bool = False
     key: Key | None = None
 
@@ -153,8 +151,7 @@ def _write_page(directory: Path, shelves: Iterable[Shelf], style: Style) -> None
 
 def _publish(directory: Path, subject: Subject, format: Format, style: Style, keep: bool) -> Published:
     path = f"{format.name}/{subject.name}.{format.suffix}"
-    per_line = style.per_line if format.many else 1
-    fitted, pieces = export(subject, format, directory / path, per_line)
+    fitted, pieces = export(subject, format, directory / path)
     digest, size = hashlib.sha256(), 0
 
     def measured() -> Iterator[bytes]:

@@ -8,7 +8,10 @@ from itertools import chain, compress, islice
 from sinkhole.errors import FormatError
 from sinkhole.exports.fit import Fitted
 from sinkhole.exports.statements import Statements
-from sinkhole.formats.format import MAX_PER_LINE, Format, Header, comments
+from sinkhole.formats.format import Format, Header, comments
+
+#: How many names may stand in one line: readers of hosts files have buffers for lines of some kilobytes.
+MAX_PER_LINE = 30
 
 
 def render(fitted: Fitted, format: Format, header: Header, per_line: int = 1) -> Iterator[bytes]:

@@ -11,9 +11,6 @@ from typing import NamedTuple
 
 from sinkhole.rules import Kind, Parsed, Special
 
-#: How many names may stand in one line: readers of hosts files have buffers for lines of some kilobytes.
-MAX_PER_LINE = 30
-
 
 class Header(NamedTuple):
     """What the comment lines at the head of an export say; an empty value is left out. ``facts`` are more fields."""

@@ -175,12 +175,6 @@ def test_files_that_stand_stay_as_they_are_in_the_index_and_on_the_page(tmp_path
     assert ((out / "index.json").read_bytes(), (out / "README.md").read_bytes()) == before
 
 
-def test_several_names_in_a_line_where_the_format_takes_them(tmp_path: Path) -> None:
-    publish(tmp_path / "out", lists(tmp_path), [FORMATS["hosts"], FORMATS["domains"]], style=Style(per_line=9))
-    assert (tmp_path / "out/hosts/a.txt").read_text().endswith("\n0.0.0.0 a.test b.test\n")
-    assert (tmp_path / "out/domains/a.txt").read_text().endswith("\na.test\nb.test\n")
-
-
 def test_others_may_read_what_is_published_whatever_the_umask(tmp_path: Path) -> None:
     before = os.umask(0o077)
     try:

@@ -7,9 +7,9 @@ import pytest
 from sinkhole.compiler.blocklist import resolve
 from sinkhole.errors import FormatError
 from sinkhole.exports.fit import fit
-from sinkhole.exports.render import render
+from sinkhole.exports.render import MAX_PER_LINE, render
 from sinkhole.formats import FORMATS
-from sinkhole.formats.format import MAX_PER_LINE, Header
+from sinkhole.formats.format import Header
 from sinkhole.rules import Kind, Rule, Scope
 from tests.compiler.test_blocklist import merged
 
