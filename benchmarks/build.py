@@ -27,7 +27,7 @@ from benchmarks.running import client, configure, memory, query
 from sinkhole import bundle
 from sinkhole.config import Endpoint
 from sinkhole.errors import SinkholeError
-from sinkhole.feeds.fetch import read_file
+from sinkhole.feeds.body import read_file
 from sinkhole.feeds.sniff import decode
 from sinkhole.formats import detect
 from sinkhole.names import unkey

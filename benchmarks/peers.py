@@ -26,7 +26,7 @@ from typing import Any, NamedTuple
 from benchmarks import corpus
 from benchmarks.build import known
 from benchmarks.running import configure, resident
-from sinkhole.feeds.fetch import read_file
+from sinkhole.feeds.body import read_file
 
 #: Seconds between two looks at the memory of a program.
 _LOOK = 0.02

@@ -28,7 +28,7 @@ import sys
 import tempfile
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, chain, pairwise
 from mmap import ACCESS_READ, mmap
@@ -40,7 +40,7 @@ from sinkhole.errors import BundleError
 VERSION = 2
 #: How many keys a block has: one is looked up in the first keys of all blocks, and then within a block.
 BLOCK = 16
-#: Of how many names, and of how many ancestors of names in other blocks, a process remembers what it found.
+#: Of how many ancestors of names in other blocks a process remembers what it found.
 _REMEMBERED = 16384
 #: Codes with this bit are masks of a list with special rules, shifted by :data:`MASK_SHIFT`: its rules are weighed
 #: against those when a query comes.
@@ -83,12 +83,27 @@ class Index:
         numbers: dict[bytes, int] = {}
         for number, entries in enumerate(lists):
             if entries.codes:
-                known = {code: self._number(((number, code),)) for code in sorted(set(entries.codes))}
+                known = self._single(number, entries.codes)
                 own = dict(zip(entries.keys, map(known.__getitem__, entries.codes), strict=True))
                 for key in sorted(numbers.keys() & own.keys()):
                     own[key] = self._number((*self.attributes[numbers[key]], *self.attributes[own[key]]))
                 numbers.update(own)
         return numbers
+
+    def _numbered(self, lists: Sequence[Entries]) -> tuple[list[bytes], Iterable[int]]:
+        """The sorted keys of one range and their numbers; where one list alone has any, there is nothing to merge."""
+        stating = [number for number, entries in enumerate(lists) if entries.codes]
+        if len(stating) == 1:
+            (number,) = stating
+            entries = lists[number]
+            return entries.keys, map(self._single(number, entries.codes).__getitem__, entries.codes)
+        numbers = self.merge(lists)
+        keys = sorted(numbers)
+        return keys, map(numbers.__getitem__, keys)
+
+    def _single(self, number: int, codes: Sequence[int]) -> dict[int, int]:
+        """The numbers of what one list alone says, by code."""
+        return {code: self._number(((number, code),)) for code in sorted(set(codes))}
 
     def _number(self, attribute: Attribute) -> int:
         if (number := self._known.get(attribute)) is None:
@@ -103,11 +118,10 @@ class Index:
         size, left = 0, []
         with (directory / "index.keys").open("wb") as keys, (directory / "index.first").open("wb") as firsts:
             keys.write(b"\n")
-            for found in chain(map(self.merge, zip(*lists, strict=True)), [None]):
+            for found in chain(map(self._numbered, zip(*lists, strict=True)), [None]):
                 if found:
-                    order = sorted(found)
-                    numbers.extend(map(found.__getitem__, order))
-                    left += order
+                    left += found[0]
+                    numbers.extend(found[1])
                 whole = len(left) if found is None else len(left) - len(left) % BLOCK
                 texts = [b"\n".join(left[at : at + BLOCK]) for at in range(0, whole, BLOCK)]
                 firsts.writelines(left[at] + b"\n" for at in range(0, whole, BLOCK))
@@ -223,7 +237,6 @@ class Bundle:
         self._numbers = _uint32(path / "attributes.bin") if manifest["keys"] else array("I")
         self._firsts = (path / "index.first").read_bytes().split(b"\n")[:-1]
         self._earlier: dict[bytes, int] = {}
-        self._remembered: dict[bytes, tuple[int, ...]] = {}
 
     @property
     def name(self) -> str:
@@ -240,15 +253,15 @@ class Bundle:
 
     def records(self, key: bytes) -> tuple[int, ...]:
         """The attribute record of every key that :meth:`matches`, as numbers, after one that tells whether the last is
-        ``key`` itself; empty when none does. Equal for names that are listed alike. The last answers are remembered."""
-        records = self._remembered.get(key)
-        if records is None:
-            if len(self._remembered) >= _REMEMBERED:
-                self._remembered.clear()
-            found = self._prefixes(key)
-            records = (found[-1][0] == len(key), *[self._numbers[place] for _, place in found]) if found else ()
-            self._remembered[key] = records
-        return records
+        ``key`` itself; empty when none does. Equal for names that are listed alike."""
+        found = self._prefixes(key)
+        if not found:
+            return ()
+        numbers = self._numbers
+        if len(found) == 1:
+            ((end, place),) = found
+            return end == len(key), numbers[place]
+        return found[-1][0] == len(key), *[numbers[place] for _, place in found]
 
     def entry(self, key: bytes) -> Attribute:
         """The attribute of exactly ``key``."""
@@ -273,33 +286,39 @@ class Bundle:
     def _prefixes(self, key: bytes) -> list[tuple[int, int]]:
         """(length, place) of every key that is ``key`` or an ancestor of it, shortest first.
 
-        Most of them are in one block; of those in earlier ones, such as top labels, the last answers are remembered.
+        Whatever stands between an ancestor and the key in order begins with that ancestor. So below the top label all
+        of them are in the key's own block, but for those that the first line of the block begins with.
         """
         found: list[tuple[int, int]] = []
         block = bisect_right(self._firsts, key) - 1
         if block < 0:
             return found
-        first = self._firsts[block]
-        text = self._keys[self._blocks[block] : self._blocks[block + 1] + 1]
         end = key.find(b".") + 1
+        if (place := self._above(key[:end])) >= 0:
+            found.append((end, place))
+        end = key.find(b".", end) + 1
+        text = self._keys[self._blocks[block] : self._blocks[block + 1] + 1]
         at = 0
-        while end:
+        while end:  # the first line that begins with an ancestor is that itself, or it is not here
             part = key[:end]
-            if part < first:
-                if (place := self._earlier.get(part)) is None:
-                    if len(self._earlier) >= _REMEMBERED:
-                        self._earlier.clear()
-                    place = self._earlier[part] = self._place(part)
-                if place >= 0:
-                    found.append((end, place))
-            else:  # the first line that begins with it is the key itself, or the key is not there
-                at = text.find(b"\n" + part, at)
-                if at < 0:
-                    break
-                if text[at + end + 1] == _LINE_FEED:
-                    found.append((end, block * BLOCK + text.count(b"\n", 0, at)))
+            at = text.find(b"\n" + part, at)
+            if at < 0:
+                break
+            if text[at + end + 1] == _LINE_FEED:
+                found.append((end, block * BLOCK + text.count(b"\n", 0, at)))
+            elif not at and (place := self._above(part)) >= 0:
+                found.append((end, place))
             end = key.find(b".", end) + 1
         return found
+
+    def _above(self, part: bytes) -> int:
+        """As :meth:`_place`, remembered: for what many keys have in common."""
+        place = self._earlier.get(part)
+        if place is None:
+            if len(self._earlier) >= _REMEMBERED:
+                self._earlier.clear()
+            place = self._earlier[part] = self._place(part)
+        return place
 
     def _place(self, key: bytes) -> int:
         """Which key of all ``key`` is; -1 when it is none."""
@@ -332,8 +351,9 @@ def _read_json(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-def load(path: Path) -> Bundle:
-    """Open the bundle at ``path`` (or what the symlink points to) after checking it against its own name and hashes."""
+def load(path: Path, sha256: Callable[[Path], str] = _sha256) -> Bundle:
+    """Open the bundle at ``path`` (or what the symlink points to) after checking it against its own name and hashes,
+    which ``sha256`` gives."""
     path = path.resolve()
     try:
         manifest_bytes = (path / "manifest.json").read_bytes()
@@ -346,7 +366,7 @@ def load(path: Path) -> Bundle:
                 "`sinkhole build` makes one"
             )
         for name, expected in manifest["files"].items():
-            if _sha256(path / name) != expected:
+            if sha256(path / name) != expected:
                 raise BundleError(f"{path / name}: damaged (its sha256 is not the one in the manifest)")
         return Bundle(path, manifest)
     except OSError as error:

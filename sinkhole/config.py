@@ -52,6 +52,7 @@ from sinkhole.errors import ConfigError, Problem
 from sinkhole.formats import FORMATS
 from sinkhole.formats.records import BadRecord, record
 from sinkhole.names import BadName, parse_name
+from sinkhole.places import state_directory
 from sinkhole.policy.verdict import Action
 from sinkhole.resolver.access import PRIVATE
 from sinkhole.resolver.rdata import encode
@@ -723,17 +724,40 @@ class Feeds(Model):
     )
 
 
-def _state_directory() -> Path:
-    """Where programs keep state: https://specifications.freedesktop.org/basedir-spec/latest/."""
-    home = os.environ.get("XDG_STATE_HOME", "")
-    return (Path(home) if home.startswith("/") else Path.home() / ".local" / "state") / "sinkhole"
+def _parse_keep(text: str) -> Duration:
+    keep = parse_duration(text)
+    if not 3600 <= keep <= 3650 * 86_400:
+        raise ValueError(f"{text!r} is not between 1h and 3650d")
+    return keep
+
+
+class QueryLog(Model):
+    """What is written down of queries."""
+
+    record: Annotated[str, one_of("all", "decisions", "none")] = Field(
+        "all",
+        description="`all` queries, only the `decisions`: what a list, a directive, an exception or a name of your own "
+        "blocked, allowed, warned of or observed; or `none`.",
+    )
+    clients: Annotated[str, one_of("full", "network", "none")] = Field(
+        "full",
+        description="What is written of who asked: the `full` address, the `network` (/24, in IPv6 /56), or `none`.",
+    )
+    keep: Annotated[Duration, Text(_parse_keep, what="a duration such as 7d")] = Field(
+        Duration(7 * 86_400), description="How long it is kept, as in `12h` or `30d`; at least `1h`, at most `3650d`."
+    )
+    max_size: Annotated[Size, Text(_parse_size, what="a size such as 512MB")] = Field(
+        Size(512 << 20),
+        description="How large it may be in all, as in `512MB` (of 1024 KB); the oldest goes first. At least 64KB, at "
+        "most 64GB.",
+    )
 
 
 class Config(Model):
     """A whole configuration. ``policy`` is filled in from the catalogue when the file has none."""
 
     state_dir: LocalPath = Field(
-        default_factory=_state_directory,
+        default_factory=state_directory,
         description="Where copies of feeds and compiled bundles are kept. Default: $XDG_STATE_HOME/sinkhole.",
         examples=["/var/lib/sinkhole"],
     )
@@ -785,6 +809,7 @@ class Config(Model):
         ],
     )
     feeds: Feeds = Field(Feeds(), description="How lists are fetched.")
+    query_log: QueryLog = Field(QueryLog(), description="What is written down of queries.")
     block: Names = Field(
         (),
         description="Names that nobody may reach: `bad.example` with all below it, `=bad.example` alone.",

@@ -53,6 +53,17 @@ def test_every_entry_is_read_back(tmp_path_factory: pytest.TempPathFactory, list
     assert len(opened) == len({name for _, name, _ in wanted})
 
 
+def test_ranges_that_one_list_has_alone_stand_beside_those_that_lists_share(tmp_path: Path) -> None:
+    alone, shared, other = ({3: [b"a.", b"b."], 1: [b"aa."]}, {3: [b"tset."]}, {1: [b"tset.", b"tset.x."]})
+    ranges = [[entries(alone), entries(shared), entries({})], [entries({}), entries(other), entries({2: [b"x."]})]]
+    manifest = {"lists": [{"id": name} for name in LISTS]}
+    opened = bundle.load(bundle.write(tmp_path, ranges, manifest=manifest, policy={}, own=[], texts=[]))
+    assert list(opened.items()) == [
+        (b"a.", ((0, 3),)), (b"aa.", ((0, 1),)), (b"b.", ((0, 3),)),
+        (b"tset.", ((0, 3), (1, 1))), (b"tset.x.", ((1, 1),)), (b"x.", ((1, 2),)),
+    ]  # fmt: skip
+
+
 def test_keys_are_found_between_any_two_and_one_by_one(tmp_path: Path) -> None:
     keys = sorted(key(b"%s%d.test" % (word, at)) for word in (b"", b"x.", b"y-", b"z.x.") for at in range(40))
     opened = bundle.load(write(tmp_path, [{3: keys[::2]}, {1: keys[1::3]}]))
@@ -74,7 +85,6 @@ def test_what_is_remembered_of_names_is_bounded(tmp_path: Path, monkeypatch: pyt
     for _ in range(2):
         for found in keys:
             assert bool(opened.records(found + b"y.")) is (found in keys[::2])
-            assert len(opened._remembered) <= 10
             assert len(opened._earlier) <= 10
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import typer.main
 
-from sinkhole.cli import app
+from sinkhole.cli import application
 
 DEPLOY = Path(__file__).parent.parent / "deploy"
 UNITS = sorted(path for kind in ("service", "socket", "timer") for path in DEPLOY.glob(f"*.{kind}"))
@@ -56,7 +56,7 @@ def commands() -> list[str]:
 @pytest.mark.parametrize("line", commands())
 def test_what_is_started_is_a_valid_command(line: str) -> None:
     words = shlex.split(line.partition("sinkhole ")[2].removeprefix("sinkhole "))
-    command = typer.main.get_command(app).commands[words[0]]  # type: ignore[attr-defined]
+    command = typer.main.get_command(application()).commands[words[0]]  # type: ignore[attr-defined]
     assert command.make_context("sinkhole", words[1:]).params["config"] == Path("/etc/sinkhole/sinkhole.yaml")
 
 

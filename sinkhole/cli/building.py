@@ -6,13 +6,17 @@ import json
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
+from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated, Any
 
 import typer
 
-from sinkhole.cli import context, exporting, tables
+from sinkhole.cli import job as jobs
+from sinkhole.cli import publishing, tables
+from sinkhole.cli.options import ConfigOption, JsonOption
 from sinkhole.cli.progress import Bars
 from sinkhole.compiler import build as building
 from sinkhole.compiler import history
@@ -28,7 +32,7 @@ _REASONS = 5
 
 
 def build(
-    config: context.ConfigOption = None,
+    config: ConfigOption = None,
     offline: Annotated[
         bool, typer.Option("--offline", help="Fetch nothing: use files and the last good copies of everything else.")
     ] = False,
@@ -52,7 +56,7 @@ def build(
     wait: Annotated[
         float, typer.Option(metavar="SECONDS", min=0, max=3600, help="How long another build may take to end first.")
     ] = 0,
-    as_json: context.JsonOption = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Fetch the feeds that are due, compile the bundle, and publish the exports.
 
@@ -66,45 +70,49 @@ def build(
     sinkhole build -q -c sinkhole.yaml    # as configured; the line for cron
     sinkhole build --offline --dry-run    # what would an edit of the configuration change?
     """
-    ctx = context.load(config)
-    cache = ctx.cache(keep=not dry_run)
+    now = datetime.now(UTC).replace(microsecond=0)
     with ExitStack() as stack:
+        job = stack.enter_context(jobs.load(config, keep=not dry_run))
+        cache, seals = job.cache(keep=not dry_run), job.seals()
         if dry_run:
-            store = ctx.store.shadow(Path(stack.enter_context(TemporaryDirectory(prefix="sinkhole-"))))
+            store = job.store().shadow(Path(stack.enter_context(TemporaryDirectory(prefix="sinkhole-"))))
         else:
-            stack.enter_context(Lock(ctx.lock, wait))
-            store = ctx.store
+            stack.enter_context(Lock(job.lock, wait))
+            store = job.store(seals)
         bars = stack.enter_context(Bars())
-        feeds = ctx.feeds(offline=offline, refresh=refresh, store=store, bars=bars)
+        feeds = job.feeds(now, store, offline=offline, refresh=refresh, bars=bars)
         built = building.build(
-            ctx.plan,
+            job.plan,
             feeds,
-            ctx.bundles,
+            job.bundles,
             accept=accept_change,
             keep=not dry_run,
             cache=cache,
-            test=ctx.unexpected,
+            test=partial(job.unexpected, now=now),
+            seals=seals,
             progress=bars.update,
         )
-        report = report_of(built, ctx.plan, cache)
-        updated = exporting.Updated(False, [], [])
+        report = report_of(built, job.plan, cache)
+        updated = publishing.Updated(False, [], [])
         if exports:
             bars.update("exports", 0, None)
-            updated = exporting.update(ctx, built, cache)
+            updated = publishing.update(job, built, cache, seals, now)
         report["exports"] = updated.files
         if built.lists and not dry_run:
             store.prune()
             cache.prune()
-            for directory in (ctx.config.state_dir, ctx.bundles):
+            for directory in (job.state_dir, job.bundles):
                 sweep(directory)
+        if not dry_run:
+            seals.save()
     if not quiet or built.changed or updated.written or built.left or built.stale or built.refused:
         if as_json:
             print(json.dumps(report, ensure_ascii=False))
         else:
             _show(report, dry_run)
-    for line in [*_notes(built), *(() if quiet else ctx.reviews)]:
+    for line in [*_notes(built), *(() if quiet else job.overdue(now))]:
         print(f"sinkhole: {line}", file=sys.stderr)
-    failures = exporting.after(ctx, updated.changed) if exports and not dry_run else []
+    failures = publishing.after(job, updated.changed) if exports and not dry_run else []
     for line in failures:
         print(f"sinkhole: exports.after: {line}", file=sys.stderr)
     if built.refused:
@@ -117,7 +125,7 @@ def rollback(
     name: Annotated[
         str | None, typer.Argument(metavar="[BUNDLE]", help="The bundle to go back to. Default: the one before.")
     ] = None,
-    config: context.ConfigOption = None,
+    config: ConfigOption = None,
 ) -> None:
     """Put an earlier bundle in use again.
 
@@ -128,9 +136,8 @@ def rollback(
     sinkhole rollback
     sinkhole lists diff current 0123456789abcdef    # what did that change?
     """
-    ctx = context.load(config)
-    with Lock(ctx.lock):
-        back = history.roll_back(ctx.bundles, name)
+    with jobs.load(config, keep=False) as job, Lock(job.lock):
+        back = history.roll_back(job.bundles, name)
     print(f"{back.to} is in use instead of {back.left}, until a build finds anything new")
 
 

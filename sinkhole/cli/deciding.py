@@ -12,6 +12,7 @@ import typer
 from dnslib import CLASS, QTYPE, RCODE, DNSQuestion, DNSRecord
 
 from sinkhole.cli import context, instants
+from sinkhole.cli.options import ConfigOption
 from sinkhole.errors import SinkholeError
 from sinkhole.names import BadName, key, parse_name
 from sinkhole.policy.explain import explain as explain_name
@@ -36,7 +37,7 @@ def explain(
     at: Annotated[
         str | None, typer.Option(metavar="TIME", help="At which instant, as in 2025-02-15T18:00+09:00. Default: now.")
     ] = None,
-    config: context.ConfigOption = None,
+    config: ConfigOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")] = False,
 ) -> None:
     """Say why a name is answered as it is: which order, list, source, line and rule decided, and what lost.

@@ -11,6 +11,7 @@ import typer
 
 from sinkhole import bundle
 from sinkhole.cli import context, tables
+from sinkhole.cli.options import ConfigOption, JsonOption
 from sinkhole.compiler.build import describe
 from sinkhole.errors import SinkholeError
 from sinkhole.names import unkey
@@ -24,7 +25,7 @@ _WIDE = 60
 
 
 @lists.command("list")
-def list_lists(config: context.ConfigOption = None, as_json: context.JsonOption = False) -> None:
+def list_lists(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """The lists that the catalogue and the configuration define."""
     ctx = context.load(config)
     specs = ctx.config.all_lists(ctx.catalogue)
@@ -43,8 +44,8 @@ def list_lists(config: context.ConfigOption = None, as_json: context.JsonOption 
 @lists.command()
 def show(
     list_id: Annotated[str, typer.Argument(metavar="ID", help="The list.")],
-    config: context.ConfigOption = None,
-    as_json: context.JsonOption = False,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """One list: what it is made of, and every rule that its author states, with the line that states it."""
     ctx = context.load(config)
@@ -73,8 +74,8 @@ def show(
 def diff(
     before: Annotated[str, typer.Argument(metavar="A", help="A bundle: its name, its directory, or `current`.")],
     after: Annotated[str, typer.Argument(metavar="B", help="Another one.")],
-    config: context.ConfigOption = None,
-    as_json: context.JsonOption = False,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """The entries that differ between two bundles, one a line: `-` for what only A has, `+` for what only B has.
 

@@ -16,18 +16,20 @@ from typing import Any
 
 import typer
 
-from sinkhole import __version__, bundle
-from sinkhole.cli import context, exporting
+from sinkhole import __version__, bundle, queries
+from sinkhole.cli import context, publishing
 from sinkhole.cli.building import STALE, age
+from sinkhole.cli.options import ConfigOption, JsonOption
 from sinkhole.compiler import build, history
 from sinkhole.config import Config
 from sinkhole.errors import BundleError, FeedError, SinkholeError
-from sinkhole.feeds.fetch import shown
+from sinkhole.feeds.body import shown
 from sinkhole.files import Lock
 from sinkhole.policy.exceptions import Permission
 from sinkhole.service import control, startup
-from sinkhole.service.configured import settings
+from sinkhole.service.configured import keeping, settings
 from sinkhole.service.publishing import Published, Publishing
+from sinkhole.service.querylog import QueryLog, Store
 from sinkhole.service.sockets import Listening, inherited, listen
 from sinkhole.service.supervisor import Built, Configured, Supervisor
 
@@ -39,7 +41,7 @@ WAIT, RELOAD, STATUS = 120, 1800.0, 90.0
 NICE = 10
 
 
-def serve(config: context.ConfigOption = None) -> None:
+def serve(config: ConfigOption = None) -> None:
     """Run the resolver until it is told to stop.
 
     Names that the policy blocks are answered at once; everything else is forwarded. With no configuration it listens on
@@ -57,7 +59,8 @@ def serve(config: context.ConfigOption = None) -> None:
     logging.basicConfig(format="sinkhole: %(message)s", level=logging.INFO, stream=sys.stderr)
     ctx = context.load(config)
     state = ctx.config.state_dir
-    with Lock(state / "serve.lock"):
+    store = Store(state / queries.DIRECTORY, keeping(ctx.config))
+    with Lock(state / "serve.lock"), QueryLog(store) as recorded:
         found, fresh = _begin(ctx)
         sockets = _sockets(ctx.config)
         token = secrets.token_hex(16)
@@ -70,6 +73,7 @@ def serve(config: context.ConfigOption = None) -> None:
             configure=lambda: _configured(context.load(config), ctx.config, token, sockets[0]),
             refresh=lambda offline: _build(config, offline),
             ready=_announce,
+            queries=recorded,
             commands=control.listen(state),
             register=_register(ctx),
             publishing=Publishing(lambda: _publish(config, state)),
@@ -92,7 +96,7 @@ def _sockets(config: Config) -> Sequence[Listening]:
     return listen(config.listen.dns, config.workers, dot=config.listen.dot, optional=optional)
 
 
-def reload(config: context.ConfigOption = None) -> None:
+def reload(config: ConfigOption = None) -> None:
     """Have the running instance read its configuration again, and say how that went.
 
     The instance is the one that uses the state directory of this configuration. It reads its own configuration file,
@@ -111,7 +115,7 @@ def reload(config: context.ConfigOption = None) -> None:
     print("reloaded")
 
 
-def status(config: context.ConfigOption = None, as_json: context.JsonOption = False) -> None:
+def status(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """How the running instance is: its workers, the bundle in force, feeds, and what became of the queries.
 
     Exit code 0: all lists are in force and fresh. 1: none runs, or it answers SERVFAIL because its lists are not
@@ -158,6 +162,9 @@ def _told(found: dict[str, Any]) -> str:
         lines.append(f"worker {worker['number']}: process {worker['pid']}, {ready}, restarts: {worker['restarts']}")
     lines += [f"feed {feed['id']}: {feed['error']}" for feed in found["feeds"] if feed["stale"]]
     lines.append("queries: " + ", ".join(f"{name} {count}" for name, count in found["counters"].items()))
+    recorded = found["query-log"]
+    trouble = f"; it cannot be written: {recorded['error']}" if recorded["error"] else ""
+    lines.append(f"query log: {recorded['bytes'] / (1 << 20):.1f} MB since {recorded['since'] or 'now'}{trouble}")
     if last := found["reload"]:
         lines.append(f"last reload: {'done' if last['ok'] else 'refused'}" + _among(last["said"]))
     return "\n".join(lines)
@@ -247,6 +254,7 @@ def _configured(ctx: context.Context, running: Config, token: str, listening: Li
             for field, key in places.items()
             if getattr(ctx.config, field) != getattr(running, field)
         ),
+        keeping(ctx.config),
     )
 
 
@@ -271,7 +279,7 @@ async def _publish(config: Path | None, state: Path) -> Published:
     code, _ = await _command(config, "export", "--groups")
     if not code:
         logging.info("the exports of groups are up to date")
-    return Published(not code, exporting.changes_at(state))
+    return Published(not code, publishing.changes_at(state))
 
 
 async def _command(config: Path | None, *words: str) -> tuple[int, str]:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Sequence
 
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
-
 
 def show(columns: Sequence[str], rows: Iterable[Sequence[object]], *, right: Iterable[str] = ()) -> None:
     """Print rows under a heading; ``right`` names the columns of numbers. Cells are shown as they are."""
+    from rich.console import Console  # which takes a while, and a quiet build shows nothing
+    from rich.table import Table
+    from rich.text import Text
+
     table = Table(box=None, pad_edge=False, header_style="bold", show_header=any(columns))
     right = set(right)
     for column in columns:

@@ -15,7 +15,7 @@ from typing import Any, BinaryIO, NamedTuple
 from sinkhole.bundle import MASK_SHIFT, Entries
 from sinkhole.compiler.blocklist import REDUNDANT, Blocklist, Code, Fold, Resolved, keys_of, resolve_nearest
 from sinkhole.compiler.parallel import Helper, spare
-from sinkhole.compiler.plan import ListPlan, SourcePlan
+from sinkhole.compiler.planned import ListPlan, SourcePlan
 from sinkhole.compiler.ranges import BOUNDS, COUNT, Ranges, cut, keys_in, range_of
 from sinkhole.compiler.source import SourceReport, SourceRules
 from sinkhole.names import key

@@ -22,7 +22,7 @@ from typing import Any, BinaryIO
 
 from sinkhole.compiler.guard import Fence, Quarantined
 from sinkhole.compiler.parallel import Helper
-from sinkhole.compiler.plan import SourcePlan
+from sinkhole.compiler.planned import SourcePlan
 from sinkhole.compiler.ranges import Ranges
 from sinkhole.compiler.source import SourceReport, SourceRules, Text, read_source
 from sinkhole.compiler.tool import tool

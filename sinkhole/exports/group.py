@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from datetime import datetime
 from functools import cache
 from heapq import merge
 from typing import NamedTuple
@@ -19,20 +18,13 @@ from sinkhole.bundle import MASK_SHIFT, MASKED, NOTHING, Attribute
 from sinkhole.compiler.blocklist import Code, Resolved
 from sinkhole.exports.special import SIMPLE, cutting
 from sinkhole.names import key, unkey
-from sinkhole.policy import schedule
-from sinkhole.policy.policy import INTERNAL, PROTECTED, Permit, Policy, Profile, Step
+from sinkhole.policy.policy import Permit, Policy, Profile, Step
+from sinkhole.policy.span import Span, span
 from sinkhole.policy.special import binds, stated
-from sinkhole.policy.verdict import Action
+from sinkhole.policy.verdict import INTERNAL, PROTECTED, Action
 from sinkhole.rules import On, Rank, Special, applying, strongest
 
 _PATTERNS = (On.PATTERN, On.NOT_PATTERN)
-
-
-class Span(NamedTuple):
-    """From which instant on something holds, and until when; None: since ever, and until somebody changes it."""
-
-    since: datetime | None
-    until: datetime | None
 
 
 class Group(NamedTuple):
@@ -61,38 +53,13 @@ def group(policy: Policy, id: str) -> Group:
     resolved, protected = merger.resolved()
     return Group(
         id,
-        span(policy, id),
+        span(policy.bundle.policy, policy.permissions, policy.at, id),
         tuple(sorted(name for name in names if name and name not in INTERNAL)),
         tuple(sorted({found.directive for found in deciding if found.directive})),
         tuple(sorted(permit.permission.id for permit in profile.permits)),
         resolved,
         protected,
         merger.left_out,
-    )
-
-
-def span(policy: Policy, id: str) -> Span:
-    """Between which instants, around that of ``policy``, what a group may not reach stays the same."""
-    groups = frozenset(("all", id))
-    plain, at = policy.bundle.policy, policy.at
-    instants: list[datetime | None] = []
-    for entry in plain["entries"]:
-        if groups.isdisjoint(entry["groups"]):
-            continue
-        if entry["schedule"]:
-            when = schedule.read(entry["schedule"])
-            instants += [schedule.changed_at(when, at), schedule.changes_at(when, at)]
-        for name in entry["directives"]:
-            directive = plain["directives"][name]
-            if (entry["action"] or directive["action"]) == Action.BLOCK:
-                instants += [_instant(directive[field]) for field in ("effective-from", "effective-until")]
-    for found in policy.permissions:
-        if not groups.isdisjoint(found.groups):
-            instants += [_instant(found.since), _instant(found.until)]
-    stated = [instant for instant in instants if instant]
-    return Span(
-        max((instant for instant in stated if instant <= at), default=None),
-        min((instant for instant in stated if instant > at), default=None),
     )
 
 
@@ -103,10 +70,6 @@ def version(resolved: Iterable[Resolved], extra: Iterable[str]) -> str:
         digest.update(len(part).to_bytes(8, "big"))
         digest.update(part)
     return digest.hexdigest()[:12]
-
-
-def _instant(text: str | None) -> datetime | None:
-    return datetime.fromisoformat(text) if text else None
 
 
 def _decides(action: Action) -> bool:

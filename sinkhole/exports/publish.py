@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 from sinkhole.compiler.compile import Compiled
 from sinkhole.errors import SinkholeError
-from sinkhole.exports import readme
+from sinkhole.exports import INDEX, README, readme
 from sinkhole.exports.fit import Fitted, fit_ready
 from sinkhole.exports.loss import Loss
 from sinkhole.exports.readme import Section
@@ -30,7 +30,6 @@ from sinkhole.files import write_atomic
 from sinkhole.formats import FORMATS
 from sinkhole.formats.format import Format
 
-INDEX = "index.json"
 GZIP = ".gz"
 _SERIAL = re.compile(rb"^@ SOA \S+ \S+ (\d+) ", re.M)
 #: How much of a file holds its header, in octets; how much is read at a time.
@@ -144,7 +143,7 @@ def _write_page(directory: Path, shelves: Iterable[Shelf], style: Style) -> None
     ]
     head = _HEAD_OF_GROUPS if any(files[0].whose[1] for _, files in ordered) else ""
     head += _HEAD_OF_KEY.format(style.key.name) if style.key else ""
-    path = directory / readme.README
+    path = directory / README
     if not path.exists() or _read_head(path).startswith(readme.MARK):
         write_atomic(path, readme.page(sections, head))
 

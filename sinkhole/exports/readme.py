@@ -9,7 +9,6 @@ from typing import NamedTuple
 from sinkhole.exports.loss import Loss
 from sinkhole.formats.format import Format
 
-README = "README.md"
 #: How the page begins; one that begins otherwise is somebody's own.
 MARK = b"<!-- Written by `sinkhole build`: what is changed here is lost. -->\n"
 _HEAD = """

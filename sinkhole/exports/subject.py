@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from sinkhole.bundle import Bundle
 from sinkhole.compiler.compile import Compiled
-from sinkhole.compiler.plan import ListPlan
+from sinkhole.compiler.planned import ListPlan
 from sinkhole.exports.group import Group, version
 from sinkhole.exports.readme import Section
 from sinkhole.exports.special import Ready

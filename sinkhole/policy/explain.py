@@ -19,9 +19,9 @@ from sinkhole.bundle import Bundle
 from sinkhole.formats import format_named, read_mixed
 from sinkhole.names import key, lineage
 from sinkhole.policy.exceptions import Permission
-from sinkhole.policy.policy import INTERNAL, Policy, Step, first
+from sinkhole.policy.policy import Policy, Step, first
 from sinkhole.policy.special import Stated, nearness
-from sinkhole.policy.verdict import Action
+from sinkhole.policy.verdict import INTERNAL, Action
 from sinkhole.rules import Kind, Parsed, Rank, Rule, Scope, Special
 
 #: How many lines are cited for one source; a name is rarely stated more than twice.

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from ipaddress import ip_network
 from math import inf
 from socket import AF_INET, AF_INET6, inet_ntop, inet_pton
+from sys import byteorder
 from typing import NamedTuple
 
 #: Where clients are when nobody says otherwise: loopback, RFC 1918, RFC 6598, link-local, RFC 4193.
@@ -124,6 +125,14 @@ def packed(client: str) -> bytes:
         return inet_pton(AF_INET, client)
     octets = inet_pton(AF_INET6, client.partition("%")[0])
     return octets[12:] if octets.startswith(_MAPPED) else octets
+
+
+def spelled(address: bytes) -> str:
+    """An address as text: 4 octets, or 16 and the number of the scope, as in a socket address (ipv6(7))."""
+    if len(address) == 4:
+        return inet_ntop(AF_INET, address)
+    scope = int.from_bytes(address[16:], byteorder)
+    return inet_ntop(AF_INET6, address[:16]) + (f"%{scope}" if scope else "")
 
 
 def behind(subnet: bytes) -> str | None:

@@ -11,7 +11,9 @@ from sinkhole.resolver.access import Rules
 from sinkhole.resolver.listener import Limits
 from sinkhole.resolver.listener.tls import context as tls_context
 from sinkhole.resolver.lookup import Handling
+from sinkhole.resolver.recorder import Recording
 from sinkhole.service import hosts
+from sinkhole.service.querylog import Keeping
 from sinkhole.service.settings import Settings
 from sinkhole.service.sockets import Listening
 
@@ -47,7 +49,13 @@ def settings(config: Config, token: str, listening: Listening) -> Settings:
         cache=config.cache.size,
         stale=float(config.cache.stale),
         handling=_handling(config),
+        recording=Recording(config.query_log.record, config.query_log.clients),
     )
+
+
+def keeping(config: Config) -> Keeping:
+    """How much of the query log is kept."""
+    return Keeping(float(config.query_log.keep), config.query_log.max_size)
 
 
 def _handling(config: Config) -> Handling:

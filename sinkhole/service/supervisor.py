@@ -30,6 +30,7 @@ from sinkhole.errors import SinkholeError
 from sinkhole.policy.exceptions import Permission
 from sinkhole.service import control, startup
 from sinkhole.service.publishing import Publishing
+from sinkhole.service.querylog import Keeping, QueryLog
 from sinkhole.service.settings import Settings
 from sinkhole.service.sockets import Listening
 from sinkhole.service.worker import STATUS
@@ -42,6 +43,9 @@ WATCH, BACK_OFF, STOP = 0.5, (0.0, 0.2, 0.5, 1.0, 2.0, 5.0), 5.0
 #: Seconds: between looks at each worker, after which one that does not answer is killed, and between builds while the
 #: first one fails.
 PULSE, HUNG, AGAIN = 10.0, 60.0, 30.0
+
+#: Octets of recorded queries that wait for the query log; what the system allows may be less (net.core.wmem_max).
+_LOG_BUFFER = 4 << 20
 
 #: Counters of a worker that say how it is now rather than how often it was.
 _NOW = frozenset({"waiting", "remembered"})
@@ -62,7 +66,7 @@ class Configured(NamedTuple):
 
     ``settings`` have any bundle; feeds are fetched every ``interval`` seconds, or never; ``startup`` is the mode;
     ``missing`` are the sources of which a bundle has no text; ``publishes``: groups are exported; ``later`` is what
-    only the next start can change.
+    only the next start can change; ``keeping`` is how much of the query log is kept.
     """
 
     settings: Settings
@@ -71,6 +75,7 @@ class Configured(NamedTuple):
     missing: Callable[[Path], list[str]]
     publishes: bool = False
     later: tuple[str, ...] = ()
+    keeping: Keeping = Keeping()
 
 
 class Reloaded(NamedTuple):
@@ -94,16 +99,20 @@ class _Worker:
         self._writer: asyncio.StreamWriter | None = None
         self._asked: deque[asyncio.Future[tuple[str, str]]] = deque()
 
-    async def start(self) -> asyncio.StreamReader:
-        """Fill the place; what the new process says comes from the reader."""
+    async def start(self, queries: QueryLog) -> asyncio.StreamReader:
+        """Fill the place; what the new process says comes from the reader, and goes to ``queries`` what it records."""
         ours, theirs = socket.socketpair()
-        numbers = [[sock.fileno() for sock in socks] for socks in self.listening]
-        with theirs:
+        store, record = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        record.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _LOG_BUFFER)
+        channels = [theirs.fileno(), record.fileno()]
+        numbers = [channels, *([sock.fileno() for sock in socks] for socks in self.listening)]
+        queries.take(store)
+        with theirs, record:
             self.process = await asyncio.create_subprocess_exec(
                 sys.executable,
-                *("-m", "sinkhole.service.worker", str(theirs.fileno())),
+                *("-m", "sinkhole.service.worker"),
                 *(",".join(map(str, kind)) for kind in numbers),
-                pass_fds=[theirs.fileno(), *chain(*numbers)],
+                pass_fds=[*chain(*numbers)],
                 stdin=asyncio.subprocess.DEVNULL,
             )
         self.starts += 1
@@ -161,8 +170,8 @@ class Supervisor:
     one. Cancelled, it ends the build first. ``found`` is the bundle to start with, ``fresh`` whether it is all that
     this machine has the texts for. ``ready`` is called when all workers answer. ``commands`` is where reloads and the
     status are asked for. ``register`` gives the exceptions when they changed since it was called last, else None; it
-    raises SinkholeError when their record cannot be trusted, and then those from before stay. ``publishing`` is told
-    when what it publishes may have changed.
+    raises SinkholeError when their record cannot be trusted, and then those from before stay. ``queries`` keeps what
+    workers record. ``publishing`` is told when what it publishes may have changed.
     """
 
     def __init__(
@@ -176,6 +185,7 @@ class Supervisor:
         configure: Callable[[], Configured],
         refresh: Callable[[bool], Awaitable[Built]],
         ready: Callable[[Listening], None],
+        queries: QueryLog,
         commands: socket.socket | None = None,
         register: Callable[[], tuple[Permission, ...] | None] = lambda: None,
         publishing: Publishing | None = None,
@@ -186,6 +196,7 @@ class Supervisor:
         self._configure = configure
         self._refresh = refresh
         self._ready = ready
+        self._queries = queries
         self._commands = commands
         self._fresh = fresh
         self._begun = fresh and not configured.interval
@@ -256,7 +267,7 @@ class Supervisor:
         failures = 0
         while True:
             await asyncio.sleep(BACK_OFF[min(failures, len(BACK_OFF) - 1)])
-            reader = await worker.start()
+            reader = await worker.start(self._queries)
             assert worker.process
             began = self._spawn(self._begin(worker))
             await worker.hear(reader)
@@ -457,6 +468,7 @@ class Supervisor:
                 return Reloaded(False, failures)
             self._configured, self._fresh = configured, True
             self._publish()
+            self._queries.keep(configured.keeping)
             return Reloaded(True, [*notes, *configured.later])
         except SinkholeError as error:
             return Reloaded(False, str(error).splitlines())
@@ -473,6 +485,8 @@ class Supervisor:
         for worker in self._workers:
             for name, count in worker.last.get("counters", {}).items():
                 counters[name] = counters.get(name, 0) + count
+        recorded = self._queries.status()
+        counters["unlogged"] = counters.get("unlogged", 0) + recorded["lost"]
         path = Path(settings.bundle) if settings.bundle else None
         changes = [at for worker in self._workers if (at := worker.last.get("policy-changes-at"))]
         return {
@@ -497,5 +511,6 @@ class Supervisor:
                 for worker in self._workers
             ],
             "counters": counters,
+            "query-log": recorded,
             **self._last,
         }

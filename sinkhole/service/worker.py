@@ -1,9 +1,9 @@
-"""One DNS process: ``python -m sinkhole.service.worker CONTROL UDP,… TCP,… DOT,…`` (socket numbers).
+"""One DNS process: ``python -m sinkhole.service.worker CONTROL[,LOG] UDP,… TCP,… DOT,…`` (socket numbers).
 
 The supervisor writes :class:`~sinkhole.service.settings.Settings` to the control socket, a line whenever they change;
 the worker answers each with ``ready NAME`` or ``failed WHY`` and keeps what it had on failure. To :data:`STATUS` it
-answers ``status JSON``. When the supervisor is gone, so is the worker. It touches no network but DNS, no database, and
-reads no file but the bundle.
+answers ``status JSON``. What becomes of queries goes over the log socket (:mod:`sinkhole.resolver.recorder`). When the
+supervisor is gone, so is the worker. It touches no network but DNS, no database, and reads no file but the bundle.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ from sinkhole.resolver.engine import Engine
 from sinkhole.resolver.listener import Connections, serve_tcp, serve_udp
 from sinkhole.resolver.listener.tls import context, hush
 from sinkhole.resolver.lookup import Lookup
+from sinkhole.resolver.recorder import Recorder
 from sinkhole.resolver.upstream import BUDGET, Server, Upstreams
 from sinkhole.resolver.upstream.crowd import Limits
 from sinkhole.resolver.zones import Zones
@@ -54,10 +55,15 @@ _LOOK = 30.0
 
 
 class Worker:
-    """The engine of this process, and the instant at which its policy changes."""
+    """The engine of this process, and the instant at which its policy changes. ``log`` is the log socket, if any."""
 
     def __init__(
-        self, udp: Sequence[socket.socket], tcp: Sequence[socket.socket], dot: Sequence[socket.socket] = ()
+        self,
+        udp: Sequence[socket.socket],
+        tcp: Sequence[socket.socket],
+        dot: Sequence[socket.socket] = (),
+        *,
+        log: socket.socket | None = None,
     ) -> None:
         self._udp = udp
         self._tcp = tcp
@@ -67,6 +73,7 @@ class Worker:
         self._settings: Settings | None = None
         self._upstreams: Upstreams | None = None
         self._counters = Counters()
+        self._recorder = Recorder(log, self._counters)
         self._zones: Zones | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._due: datetime | None = None
@@ -96,7 +103,8 @@ class Worker:
         lookup = self._lookup(settings)
         if self._engine is None:
             assert lookup
-            self._engine = Engine(policy, lookup, answers, access=Access(settings.access), zones=zones)
+            access = Access(settings.access)
+            self._engine = Engine(policy, lookup, answers, access=access, zones=zones, recorder=self._recorder)
             self._serve(self._engine, settings)
         else:
             if settings.access != self._engine.access.rules:
@@ -108,6 +116,8 @@ class Worker:
             self._engine.policy = policy
         notice = NOTICES.get(settings.state)
         self._engine.notice = ede(NOT_READY, notice) if notice else b""
+        if former is None or former.recording != settings.recording:
+            self._recorder.configure(settings.recording)
         self._settings = settings
         self._watch(policy)
         return Path(settings.bundle).name
@@ -142,10 +152,11 @@ class Worker:
         }
 
     def _serve(self, engine: Engine, settings: Settings) -> None:
-        handle, connections, hears = engine.handle, Connections(settings.limits), engine.hears
-        self._closing = [serve_udp(sock, handle) for sock in self._udp]
-        self._closing += [serve_tcp(sock, handle, connections, hears) for sock in self._tcp]
-        self._closing += [serve_tcp(sock, handle, connections, hears, self._current_tls) for sock in self._dot]
+        handle, stamp = engine.handle, self._recorder.stamp
+        streams = handle, Connections(settings.limits), engine.hears
+        self._closing = [serve_udp(sock, handle, stamp) for sock in self._udp]
+        self._closing += [serve_tcp(sock, *streams, stamp=stamp) for sock in self._tcp]
+        self._closing += [serve_tcp(sock, *streams, self._current_tls, stamp) for sock in self._dot]
 
     def _current_tls(self) -> ssl.SSLContext:
         assert self._tls
@@ -189,6 +200,7 @@ class Worker:
             close()
         if self._upstreams:
             self._upstreams.close()
+        self._recorder.close()
 
 
 def _upstreams(settings: Settings) -> Upstreams:
@@ -224,9 +236,9 @@ def _pending(sock: socket.socket) -> bool:
     return True
 
 
-async def run(control: socket.socket, *listening: Sequence[socket.socket]) -> None:
+async def run(control: socket.socket, *listening: Sequence[socket.socket], log: socket.socket | None = None) -> None:
     """Serve until told to stop, or until the supervisor is gone."""
-    worker = Worker(*listening)
+    worker = Worker(*listening, log=log)
     reader, writer = await asyncio.open_unix_connection(sock=control, limit=MAX_LINE)
     stopping = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopping.set)
@@ -255,9 +267,8 @@ def main(arguments: Sequence[str]) -> None:
     gc.set_threshold(*COLLECT)
     sys.setswitchinterval(0.0005)  # seconds that queries wait for the thread that reads a bundle
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupt from the terminal is the supervisor's to pass on
-    control, *listening = arguments
-    sockets = (list(map(_socket, filter(None, numbers.split(",")))) for numbers in listening)
-    asyncio.run(run(_socket(control), *sockets))
+    (control, *log), *listening = (list(map(_socket, filter(None, numbers.split(",")))) for numbers in arguments)
+    asyncio.run(run(control, *listening, log=next(iter(log), None)))
 
 
 def _raise_file_limit() -> None:

@@ -12,7 +12,7 @@ from sinkhole.catalogue.model import Target
 from sinkhole.compiler import parsed
 from sinkhole.compiler.guard import fence
 from sinkhole.compiler.parsed import Cache
-from sinkhole.compiler.plan import SourcePlan
+from sinkhole.compiler.planned import SourcePlan
 from sinkhole.compiler.source import SourceRules, Text, read_source
 from sinkhole.rules import Scope
 

@@ -12,7 +12,7 @@ import pytest
 from dnslib import QTYPE
 
 from sinkhole.exports.fit import fit_ready
-from sinkhole.exports.group import Group, Span, group, span
+from sinkhole.exports.group import Group, group
 from sinkhole.exports.render import render
 from sinkhole.exports.special import Ready
 from sinkhole.formats import FORMATS
@@ -20,6 +20,7 @@ from sinkhole.formats.format import Header
 from sinkhole.names import key
 from sinkhole.policy.exceptions import APPROVED, Permission
 from sinkhole.policy.policy import Policy
+from sinkhole.policy.span import Span
 from sinkhole.policy.verdict import Action
 from tests.bundles import opened
 from tests.lists import MEANING, NAMES, blocked
@@ -164,7 +165,7 @@ def test_a_file_is_for_an_instant_and_says_until_when(
     names = stated_names(found)
     assert {name for name in ("bad.test", "ads.test", "deepseek.com") if name in names} == blocks
     last = Policy(policy.bundle, at(until) - timedelta(microseconds=1))
-    assert (group(last, "office").resolved, span(last, "office")) == (found.resolved, found.span)
+    assert (group(last, "office").resolved, group(last, "office").span) == (found.resolved, found.span)
 
 
 def stated_names(found: Group) -> set[str]:

@@ -90,12 +90,13 @@ def serve_tcp(
     connections: Connections,
     welcome: Callable[[str], bool] = lambda client: True,
     tls: Callable[[], ssl.SSLContext] | None = None,
+    stamp: Callable[[], None] = lambda: None,
 ) -> Callable[[], None]:
     """Answer what arrives over connections to a bound TCP socket, over TLS with the context that ``tls`` gives.
 
-    Clients that are not ``welcome`` are hung up on.
+    Clients that are not ``welcome`` are hung up on. ``stamp`` is called before what arrived together is handled.
     """
-    served = _Served(sock, handle, connections, welcome, tls)
+    served = _Served(sock, handle, connections, welcome, tls, stamp)
     sock.setblocking(False)
     sock.listen(_BACKLOG)
     served.loop.add_reader(sock.fileno(), served.accept)
@@ -112,11 +113,13 @@ class _Served:
         connections: Connections,
         welcome: Callable[[str], bool],
         tls: Callable[[], ssl.SSLContext] | None,
+        stamp: Callable[[], None],
     ) -> None:
         self.loop = asyncio.get_running_loop()
         self.handle = handle
         self.connections = connections
         self.tls = tls
+        self.stamp = stamp
         self._sock = sock
         self._welcome = welcome
         self._coming: set[asyncio.Task[Any]] = set()
@@ -244,6 +247,7 @@ class _Connection(asyncio.Protocol):
         if self._transport.is_closing():
             return
         buffer, fresh = self._buffer, not self._partial
+        self.served.stamp()
         for _ in range(_BATCH):
             self._held = self._stuck or self._in_flight >= self._limits.in_flight
             end = 2 + int.from_bytes(buffer[:2])

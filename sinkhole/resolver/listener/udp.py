@@ -20,8 +20,8 @@ _IP_PKTINFO = 8  # Linux ip(7); the socket module knows it from Python 3.14 on
 Receive = Callable[[], tuple[bytes, Peer]]
 
 
-def serve_udp(sock: socket.socket, handle: Handle) -> Callable[[], None]:
-    """Answer what arrives at a bound UDP socket."""
+def serve_udp(sock: socket.socket, handle: Handle, stamp: Callable[[], None] = lambda: None) -> Callable[[], None]:
+    """Answer what arrives at a bound UDP socket. ``stamp`` is called before what arrived together is handled."""
     loop = asyncio.get_running_loop()
     sock.setblocking(False)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BURST)
@@ -30,6 +30,7 @@ def serve_udp(sock: socket.socket, handle: Handle) -> Callable[[], None]:
     odd = {*_MUTE, _SERVER, port}
 
     def drain() -> None:
+        stamp()
         for _ in range(_BATCH):
             try:
                 packet, peer = receive()
