@@ -129,6 +129,8 @@ def _update(site: _Site) -> Updated:
     shelved, noted = _shelved(exports.dir), _made(record, exports.dir, seals)
     made = noted or {}
     common = [site.inputs, list(exports.formats), exports.gzip, key.name if key else None]
+    if not site.lists and noted is None and (exports.dir / INDEX).exists():
+        raise SinkholeError(f"{exports.dir / INDEX} is not as the last build left it; run `sinkhole build` first")
     if site.lists:
         wanted: dict[str, Any] = {f"list {id}": common for id in exports.lists}
     else:

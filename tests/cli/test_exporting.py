@@ -269,3 +269,19 @@ def test_groups_alone_are_brought_up_to_date_and_lists_left_as_they_are(site: Si
     assert "worse.test" in (site.directory / "exports/rpz/group_office.zone").read_text()
     assert "other.test" in (site.directory / "exports/hosts/ads.txt").read_text()
     assert "--group" in site.run(*run, "ads", code=2).err
+
+
+@pytest.mark.parametrize("index", ["{}", "[]", '{"exports": [{"list": "../x", "path": "../../x"}]}', "\xff"])
+def test_an_index_that_somebody_else_wrote_is_left_alone_by_groups_and_replaced_by_a_build(
+    site: Site, index: str
+) -> None:
+    site.configure(exports())
+    site.run("build", "-c", "sinkhole.yaml")
+    path = site.directory / "exports/index.json"
+    before = path.read_bytes()
+    path.write_text(index)
+    refused = site.run("export", "--groups", "-c", "sinkhole.yaml", code=1).err
+    assert refused == f"sinkhole: {path} is not as the last build left it; run `sinkhole build` first\n"
+    assert path.read_text() == index
+    site.run("build", "-c", "sinkhole.yaml")
+    assert path.read_bytes() == before
