@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import Site
+from tests.conftest import CHECKOUT, Site
 
 OFFICE: dict[str, Any] = {
     "groups": {"office": {"clients": ["10.20.0.0/16"]}},
@@ -285,3 +286,16 @@ def test_an_index_that_somebody_else_wrote_is_left_alone_by_groups_and_replaced_
     assert path.read_text() == index
     site.run("build", "-c", "sinkhole.yaml")
     assert path.read_bytes() == before
+
+
+def test_the_policy_zone_of_the_documentation_loads_in_bind(site: Site, peer: Callable[[str], str]) -> None:
+    page = (CHECKOUT / "docs/exports.md").read_text().replace("/srv/dns", f"{site.directory}/dns")
+    (settings,) = re.findall(r"```yaml\n(.*?)```", page, re.S)
+    (zone,) = re.findall(r"```\n(zone .*?)```", page, re.S)
+    (option,) = re.findall(r"`(response-policy .*?)`", page)
+    site.write("sinkhole.yaml", settings.replace("rndc reload rpz.example", "true"))
+    site.run("build", "-c", "sinkhole.yaml")
+    conf = site.write("named.conf", f'options {{ directory "{site.directory}"; {option} }};\n{zone}')
+    said = subprocess.run([peer("named-checkconf"), "-z", conf], capture_output=True, text=True, check=False)
+    assert (said.returncode, said.stderr) == (0, ""), said
+    assert "zone rpz.example/IN: loaded serial 20" in said.stdout
