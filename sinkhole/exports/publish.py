@@ -27,7 +27,7 @@ from sinkhole.exports.render import render
 from sinkhole.exports.signing import SUFFIX, Key
 from sinkhole.exports.subject import Subject, of_list
 from sinkhole.files import write_atomic
-from sinkhole.formats import FORMATS
+from sinkhole.formats import FORMATS, rpz
 from sinkhole.formats.format import Format
 
 GZIP = ".gz"
@@ -218,9 +218,9 @@ def export(
     fitted.loss.special += subject.left_out
     header = subject.header
     head = _read_head(previous) if previous else b""
-    if (found := _SERIAL.search(head)) and (serial := int(found[1])) >= header.serial:
+    if found := _SERIAL.search(head):
         same = f"Version: {header.version}\n".encode() in head
-        header = header._replace(serial=serial if same else serial + 1)
+        header = header._replace(serial=rpz.serial_after(int(found[1]), header.serial, same=same))
     return fitted, render(fitted, format, header, per_line)
 
 

@@ -18,8 +18,9 @@ from sinkhole.rules import Special
 
 #: How often a file should be fetched again, in the words of list headers.
 EXPIRES = "1 day"
-#: Formats whose blocked names do not exist, which is the one right answer for protected names.
-_NXDOMAIN = frozenset(("rpz", "knot", "unbound", "dnsmasq", "dnsmasq-server", "powerdns"))
+#: Formats whose blocked names do not exist, which is the one right answer for protected names. In Unbound a name alone
+#: has an address.
+_NXDOMAIN = frozenset(("rpz", "knot", "dnsmasq", "dnsmasq-server", "powerdns", "dnsdist"))
 
 
 class Subject(NamedTuple):

@@ -289,7 +289,7 @@ def test_an_index_that_somebody_else_wrote_is_left_alone_by_groups_and_replaced_
 
 
 def test_the_policy_zone_of_the_documentation_loads_in_bind(site: Site, peer: Callable[[str], str]) -> None:
-    page = (CHECKOUT / "docs/exports.md").read_text().replace("/srv/dns", f"{site.directory}/dns")
+    page = (CHECKOUT / "docs/publishing.md").read_text().replace("/srv/dns", f"{site.directory}/dns")
     (settings,) = re.findall(r"```yaml\n(.*?)```", page, re.S)
     (zone,) = re.findall(r"```\n(zone .*?)```", page, re.S)
     (option,) = re.findall(r"`(response-policy .*?)`", page)
