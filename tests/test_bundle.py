@@ -175,6 +175,6 @@ def test_there_is_no_current_bundle_before_the_first(tmp_path: Path) -> None:
 def test_attributes_are_shared_by_names_that_say_the_same() -> None:
     index = bundle.Index()
     one, two = entries({3: [b"a.", b"b.", b"c."]}), entries({1: [b"b.", b"d."]})
-    said = {name: index.attributes[number] for name, number in index.merge([one, two]).items()}
+    said = {name: index.attributes[number] for name, number in zip(*index.merge([one, two]), strict=True)}
     assert said == {b"a.": ((0, 3),), b"b.": ((0, 3), (1, 1)), b"c.": ((0, 3),), b"d.": ((1, 1),)}
     assert len(index.attributes) == 3

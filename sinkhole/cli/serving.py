@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import secrets
+import socket
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
@@ -29,7 +30,7 @@ from sinkhole.policy.exceptions import Permission
 from sinkhole.service import control, startup
 from sinkhole.service.configured import keeping, settings
 from sinkhole.service.querylog import QueryLog, Store
-from sinkhole.service.sockets import Listening, inherited, listen
+from sinkhole.service.sockets import Listening, inherited, listen, listen_web
 from sinkhole.service.supervisor import Built, Configured, Supervisor
 
 #: Exit codes of a build that leaves a bundle: everything fresh, some feed stale, some source refused.
@@ -61,20 +62,22 @@ def serve(config: ConfigOption = None) -> None:
     store = Store(state / queries.DIRECTORY, keeping(ctx.config))
     with Lock(state / "serve.lock"), QueryLog(store) as recorded:
         found, fresh = _begin(ctx)
-        sockets = _sockets(ctx.config)
+        sockets, web = _sockets(ctx.config)
+        everywhere = sockets[0]._replace(web=web)
         token = secrets.token_hex(16)
         supervisor = Supervisor(
             sockets,
-            _configured(ctx, ctx.config, token, sockets[0]),
+            _configured(ctx, ctx.config, token, everywhere),
             ctx.bundles,
             found=found,
             fresh=fresh,
-            configure=lambda: _configured(context.load(config), ctx.config, token, sockets[0]),
+            configure=lambda: _configured(context.load(config), ctx.config, token, everywhere),
             refresh=lambda offline: _build(config, offline),
             ready=_announce,
             queries=recorded,
             commands=control.listen(state),
             register=_register(ctx),
+            web=web,
         )
         try:
             asyncio.run(supervisor.run())
@@ -82,16 +85,18 @@ def serve(config: ConfigOption = None) -> None:
             (state / control.NAME).unlink(missing_ok=True)
 
 
-def _sockets(config: Config) -> Sequence[Listening]:
-    """Those that systemd opened, if any, in place of all that the configuration says; for each worker."""
-    if found := inherited(os.environ, config.workers):
-        logging.info(
-            "systemd listens on %s; listen.dns and listen.dot do not count",
-            ", ".join(map(str, (*found[0].endpoints, *found[0].encrypted))),
-        )
-        return found
+def _sockets(config: Config) -> tuple[Sequence[Listening], Sequence[socket.socket]]:
+    """For each worker, and for the web. What systemd opened takes the place of what the configuration says."""
+    found = inherited(os.environ)
+    told = ((found.webs, "listen.web does"), ((*found.endpoints, *found.encrypted), "listen.dns and listen.dot do"))
+    for endpoints, keys in told:
+        if endpoints:
+            logging.info("systemd listens on %s; %s not count", ", ".join(map(str, endpoints)), keys)
+    web = found.web or listen_web(config.listen.web)
+    if found.udp or found.tcp or found.dot:
+        return [found._replace(web=())] * config.workers, web
     optional = "dns" not in config.listen.model_fields_set
-    return listen(config.listen.dns, config.workers, dot=config.listen.dot, optional=optional)
+    return listen(config.listen.dns, config.workers, dot=config.listen.dot, optional=optional), web
 
 
 def reload(config: ConfigOption = None) -> None:
@@ -128,7 +133,7 @@ def status(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     print(json.dumps(found, ensure_ascii=False) if as_json else _told(found))
     if found["state"] == startup.CLOSED:
         raise typer.Exit(1)
-    ready = found["state"] == startup.READY and all(worker["ready"] for worker in found["workers"])
+    ready = found["state"] == startup.READY and all(worker["ready"] for _, worker in _processes(found))
     if not ready or found["rejected"] or any(feed["stale"] for feed in found["feeds"]):
         raise typer.Exit(STALE)
 
@@ -155,9 +160,9 @@ def _told(found: dict[str, Any]) -> str:
     if found["rejected"]:
         lines.append(f"bundle {found['rejected']} is newer and cannot be used; see the log")
     lines.append(f"policy: next change {found['policy-changes-at'] or 'by configuration only'}")
-    for worker in found["workers"]:
+    for name, worker in _processes(found):
         ready = "ready" if worker["ready"] else "not ready"
-        lines.append(f"worker {worker['number']}: process {worker['pid']}, {ready}, restarts: {worker['restarts']}")
+        lines.append(f"{name}: process {worker['pid']}, {ready}, restarts: {worker['restarts']}")
     lines += [f"feed {feed['id']}: {feed['error']}" for feed in found["feeds"] if feed["stale"]]
     lines.append("queries: " + ", ".join(f"{name} {count}" for name, count in found["counters"].items()))
     recorded = found["query-log"]
@@ -166,6 +171,13 @@ def _told(found: dict[str, Any]) -> str:
     if last := found["reload"]:
         lines.append(f"last reload: {'done' if last['ok'] else 'refused'}" + _among(last["said"]))
     return "\n".join(lines)
+
+
+def _processes(found: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every process of a status that answers, and what it is called."""
+    yield from ((f"worker {worker['number']}", worker) for worker in found["workers"])
+    if found["web"]:
+        yield "web", found["web"]
 
 
 def _among(texts: list[str]) -> str:
@@ -291,8 +303,10 @@ async def _build(config: Path | None, offline: bool) -> Built:
 def _announce(listening: Listening) -> None:
     endpoints, encrypted = listening.endpoints, listening.encrypted
     over_tls = f"; over TLS on {', '.join(map(str, encrypted))}" if encrypted else ""
+    over_http = f"; over HTTP on {', '.join(map(str, listening.webs))}" if listening.web else ""
     print(
-        f"sinkhole {__version__} answers on {', '.join(map(str, endpoints))}{over_tls}; try: {_try(listening)}",
+        f"sinkhole {__version__} answers on {', '.join(map(str, endpoints))}{over_tls}{over_http}; "
+        f"try: {_try(listening)}",
         flush=True,
     )
 

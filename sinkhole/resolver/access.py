@@ -94,6 +94,10 @@ class Access:
             return WELCOME, self._bucket(address)
         return IGNORED if self.rules.silent else DENIED, self._bucket(address)
 
+    def trusts(self, client: str) -> bool:
+        """Whether an address is that of a proxy, which is believed when it says for whom it asks."""
+        return packed(client) in self._proxies
+
     def refill(self, bucket: Bucket) -> bool:
         """Fill an empty bucket with what the time since has brought, a second's worth at most, and take one of it.
 

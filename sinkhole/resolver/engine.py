@@ -55,7 +55,7 @@ from sinkhole.resolver.message import (
     Response,
     read_query,
 )
-from sinkhole.resolver.recorder import Outcome, Recorder, named
+from sinkhole.resolver.recorder import Named, Outcome, Recorder, named
 from sinkhole.resolver.zones import Zones
 
 log = logging.getLogger(__name__)
@@ -563,7 +563,7 @@ def _passes(verdict: Verdict, tcp: bool) -> bool:
     return tcp and verdict.mode == "tcp-only"
 
 
-def _named(query: Query) -> bytes:
+def _named(query: Query) -> str:
     """The name as it is noted."""
     return named(query.name, wire_key(query.name))
 
@@ -585,7 +585,7 @@ _WATCHED = frozenset({Action.WARN, Action.OBSERVE})
 
 #: Until when it may be said, whether the name is blocked, the reply without the id, and name and end of the line in the
 #: query log.
-Told = tuple[float, bool, bytes, bytes, str]
+Told = tuple[float, bool, bytes, Named, str]
 
 
 class _Asker(NamedTuple):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from sinkhole.config import Config, bootstrap, open_to_all, system_resolvers
+from sinkhole.config import Config, bootstrap, exposed, open_to_all, system_resolvers
 from sinkhole.document import dotted
 from sinkhole.errors import ListenError
 from sinkhole.resolver.access import Rules
@@ -19,13 +19,15 @@ from sinkhole.service.sockets import Listening
 
 
 def settings(config: Config, token: str, listening: Listening) -> Settings:
-    """The settings of ``config``, with no bundle yet; ``token`` is the secret that marks our own probes.
+    """The settings of ``config``, with no bundle yet; ``token`` is the secret that marks our own probes, ``listening``
+    where anything is asked.
 
     Raises SinkholeError when the configuration is not one for these sockets, which systemd may have opened.
     """
     if listening.dot and not config.tls:
         raise ListenError("DNS over TLS takes a certificate; set tls.cert and tls.key")
-    for key, why in open_to_all(config, (*listening.endpoints, *listening.encrypted)):
+    everywhere = (*listening.endpoints, *listening.encrypted, *listening.webs)
+    for key, why in (*open_to_all(config, everywhere), *exposed(config, listening.webs)):
         raise ListenError(f"{dotted(key)}: {why}")
     upstream, mode = config.upstream, config.blocking.mode
     local, skipped = hosts.local(config)
@@ -49,6 +51,7 @@ def settings(config: Config, token: str, listening: Listening) -> Settings:
         cache=config.cache.size,
         stale=float(config.cache.stale),
         handling=_handling(config),
+        plain=config.listen.web_plain_http,
         recording=Recording(config.query_log.record, config.query_log.clients),
     )
 

@@ -86,8 +86,8 @@ class Reloaded(NamedTuple):
 class _Worker:
     """One place for a worker process: its sockets, the process in it now, and the channel to it."""
 
-    def __init__(self, number: int, listening: Listening) -> None:
-        self.number = number
+    def __init__(self, name: str, listening: Listening) -> None:
+        self.name = name
         self.listening = listening
         self.process: asyncio.subprocess.Process | None = None
         self.ready = asyncio.Event()  # that it ever was
@@ -127,7 +127,7 @@ class _Worker:
         try:
             return await asyncio.wait_for(future, HUNG)
         except TimeoutError:
-            log.error("worker %d does not answer; it is replaced", self.number)
+            log.error("%s does not answer; it is replaced", self.name)
             self.kill()
             return _GONE
 
@@ -143,6 +143,14 @@ class _Worker:
         while self._asked:
             if not (future := self._asked.popleft()).done():
                 future.set_result(_GONE)
+
+    def status(self) -> dict[str, Any]:
+        return {
+            "pid": self.process and self.process.pid,
+            "ready": self.serves,
+            "restarts": max(self.starts - 1, 0),
+            **self.last,
+        }
 
     def kill(self) -> None:
         if self.process and self.process.returncode is None:
@@ -161,7 +169,7 @@ class _Worker:
 
 
 class Supervisor:
-    """Runs the workers until it is told to stop.
+    """Runs the workers until it is told to stop: one for each of ``listening``, and one for the ``web``, if any.
 
     ``configure`` reads the configuration again, or raises SinkholeError. ``refresh`` does a build; it is told whether
     to leave the network alone: so after a reload, and then with the network every ``interval`` seconds when there is
@@ -186,8 +194,12 @@ class Supervisor:
         queries: QueryLog,
         commands: socket.socket | None = None,
         register: Callable[[], tuple[Permission, ...] | None] = lambda: None,
+        web: Sequence[socket.socket] = (),
     ) -> None:
-        self._workers = [_Worker(number, sockets) for number, sockets in enumerate(listening, 1)]
+        self._dns = [_Worker(f"worker {number}", sockets) for number, sockets in enumerate(listening, 1)]
+        self._web = [_Worker("web", Listening([], [], [], web))] if web else []
+        self._workers = [*self._dns, *self._web]
+        self._listening = listening[0]._replace(web=web)
         self._configured = configured
         self._bundles = bundles
         self._configure = configure
@@ -251,7 +263,7 @@ class Supervisor:
 
     async def _announce(self) -> None:
         await asyncio.gather(*(worker.ready.wait() for worker in self._workers))
-        self._ready(self._workers[0].listening)
+        self._ready(self._listening)
 
     # Workers
 
@@ -269,7 +281,7 @@ class Supervisor:
             worker.serves = False
             code = await worker.process.wait()
             how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
-            log.warning("worker %d (process %d) ended: %s; starting another", worker.number, worker.process.pid, how)
+            log.warning("%s (process %d) ended: %s; starting another", worker.name, worker.process.pid, how)
             for name, count in worker.last.get("counters", {}).items():
                 if name not in _NOW:
                     self._past[name] = self._past.get(name, 0) + count
@@ -284,7 +296,7 @@ class Supervisor:
         while word == "failed":
             path = earlier.pop(0) if earlier else None
             instead = f"serves the bundle {path.name}, from before" if path else "answers SERVFAIL"
-            log.error("worker %d cannot use what is in force, and %s: %s", worker.number, instead, rest)
+            log.error("%s cannot use what is in force, and %s: %s", worker.name, instead, rest)
             settings = self._settings._replace(
                 bundle=str(path or ""), state=startup.INCOMPLETE if path else startup.CLOSED
             )
@@ -466,7 +478,7 @@ class Supervisor:
         """The running instance as data for ``sinkhole status``."""
         await asyncio.gather(*(self._look(worker) for worker in self._workers))
         settings = self._settings
-        listening = self._workers[0].listening
+        listening = self._listening
         counters = dict(self._past)
         for worker in self._workers:
             for name, count in worker.last.get("counters", {}).items():
@@ -479,23 +491,15 @@ class Supervisor:
             "version": __version__,
             "pid": os.getpid(),
             "uptime": round(time.monotonic() - self._started),
-            "listen": [str(at) for kind in (listening.endpoints, listening.encrypted) for at in kind],
+            "listen": [str(at) for at in (*listening.endpoints, *listening.encrypted, *listening.webs)],
             "startup": self._configured.startup,
             "state": settings.state,
             "missing": self._missing,
             "bundle": path and {"name": path.name, "age": round(max(time.time() - path.stat().st_mtime, 0))},
             "rejected": self._rejected and self._rejected.name,
             "policy-changes-at": min(changes, default=None),
-            "workers": [
-                {
-                    "number": worker.number,
-                    "pid": worker.process and worker.process.pid,
-                    "ready": worker.serves,
-                    "restarts": max(worker.starts - 1, 0),
-                    **worker.last,
-                }
-                for worker in self._workers
-            ],
+            "workers": [{"number": number, **worker.status()} for number, worker in enumerate(self._dns, 1)],
+            "web": next((worker.status() for worker in self._web), None),
             "counters": counters,
             "query-log": recorded,
             **self._last,
