@@ -67,10 +67,11 @@ NAMES = (
     *("watched.test", "www.example.com", "short.example.com", "x.ads.test", "chat.deepseek.com") * 3,
     *("bundle.sinkhole", "1.0.0.127.in-addr.arpa", "test", "com", ""),
 )
-#: Lengths that are digits, and contents that look like lengths: as many dots as labels, and not at all below ads.test.
-CUNNING = b"\3www2" + b"x" * 50 + b"2" + b"x" * 41 + b"\3ads\4test\0"
+#: What looks as if it were below ads.test: lengths that are digits and as many contents like lengths; and a label
+#: that goes on behind the first zero octet, where the packet ends.
+CUNNING = (b"\3www2" + b"x" * 50 + b"2" + b"x" * 41 + b"\3ads\4test\0", b"\3ads\7test\0")
 #: So many that not every question has room beside them in 512 octets.
-ADDRESSES = [f"192.0.2.{number}" for number in range(12)] + [f"2001:db8::{number}" for number in range(8)]
+ADDRESSES = [f"192.0.2.{number}" for number in range(20)] + [f"2001:db8::{number}" for number in range(8)]
 TYPES = (*(1,) * 20, *(28,) * 10, 65, 65, 65, 16, 5, 255, 0, 41, 252, 64_999)
 FLAGS = (*(0x0100,) * 20, 0x0120, 0x0120, 0x0110, 0x0110, 0, 0x0130, 0x2100, 0x8100)
 CLIENTS = (*("192.0.2.7",) * 9, *("192.0.2.8",) * 3, "2001:db8::7", "2001:db8::7", "192.0.2.200", "203.0.113.5")
@@ -145,7 +146,7 @@ class Side:
 def name(draw: random.Random) -> bytes:
     """A wire name: a known one, one below it, in any letters, and now and then with odd octets or labels."""
     if draw.random() < 0.01:
-        return CUNNING
+        return draw.choice(CUNNING)
     text = draw.choice(NAMES)
     labels = [label.encode() for label in text.split(".")] if text else []
     kind = draw.random()
@@ -158,8 +159,8 @@ def name(draw: random.Random) -> bytes:
         ]
     elif kind < 0.4:
         labels.insert(0, draw.randbytes(draw.choice((1, 44, 45, 50, 63))))
-    elif kind < 0.43:
-        labels = [b"x" * draw.choice((40, 44, 45, 63)) for _ in range(draw.randrange(3, 6))] + labels
+    elif kind < 0.46:
+        labels = [b"x" * draw.choice((30, 40, 44, 44, 45)) for _ in range(draw.randrange(2, 7))] + labels
     if draw.random() < 0.3:
         labels = [bytes(draw.choice((o, o ^ 32 if 65 <= o & ~32 <= 90 else o)) for o in label) for label in labels]
     return b"".join(bytes((len(label),)) + label for label in labels) + b"\0"
