@@ -1,7 +1,8 @@
 """What honest clients feel while others misbehave: ``python -m benchmarks.abuse``.
 
 A server with one worker is asked for blocked and for remembered names, at a steady rate and every answer checked, while
-one thing after the other goes wrong. The server has one core; clients, attackers and the upstream share another one.
+one thing after the other goes wrong. It is asked over HTTP too, at the next port. The server has one core; clients,
+attackers and the upstream share another one.
 As root, ``--realtime`` puts server and honest clients before everything else that runs.
 """
 
@@ -20,6 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from base64 import urlsafe_b64encode
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -121,6 +123,37 @@ def _lives(sock: socket.socket, octets: bool) -> bool:
     return False
 
 
+def _requests(port: int, count: int) -> None:
+    """Connections over HTTP that ask as fast as they are answered, ten at a time each."""
+    asked = urlsafe_b64encode(query("chat.deepseek.com")).rstrip(b"=")
+    ten = b"GET /dns-query?dns=" + asked + b" HTTP/1.1\r\nHost: bench.test\r\n\r\n"
+    open_ = [socket.create_connection(("127.0.0.1", port + 1)) for _ in range(count)]
+    for sock in itertools.cycle(open_):
+        sock.sendall(10 * ten)
+        sock.recv(65_536)
+
+
+def _bodies(port: int, count: int) -> None:
+    """Connections over HTTP that send bodies of a gigabyte."""
+    head = b"POST /dns-query HTTP/1.1\r\nHost: bench.test\r\nContent-Length: 1000000000\r\n\r\n"
+    open_: list[socket.socket] = []
+    while True:
+        while len(open_) < count:
+            sock = socket.create_connection(("127.0.0.1", port + 1))
+            sock.setblocking(False)
+            sock.send(head)
+            open_.append(sock)
+        for sock in open_[:]:
+            try:
+                sock.send(bytes(65_536))
+            except BlockingIOError:
+                continue
+            except OSError:
+                open_.remove(sock)
+                sock.close()
+        time.sleep(0.001)  # honest clients share this core
+
+
 class Trouble(NamedTuple):
     """Something that goes wrong: how the upstream behaves, what runs against the server's port, and for how many times
     as long as the others."""
@@ -141,6 +174,8 @@ TROUBLES = (
     Trouble(f"{IDLE:,} idle connections", ANSWERS, _connections, (IDLE, False, False)),
     Trouble(f"{IDLE:,} idle connections, opened again", ANSWERS, _connections, (IDLE, False, True)),
     Trouble(f"{SLOW} slow connections, opened again", ANSWERS, _connections, (SLOW, True, True)),
+    Trouble("HTTP: 50 connections ask all they can", ANSWERS, _requests, (50,)),
+    Trouble("HTTP: 50 bodies of 1 GB, again and again", ANSWERS, _bodies, (50,)),
     Trouble("nothing again"),
 )
 
@@ -179,7 +214,7 @@ def measure(seconds: float, rate: float, realtime: bool) -> dict[str, Any]:
         names = list(corpus.names(NAMES))
         corpus.write(directory / "list.txt", names, "adblock")
         port = free_port()
-        config = configure(directory, [directory / "list.txt"], port, answering.getsockname()[1])
+        config = configure(directory, [directory / "list.txt"], port, answering.getsockname()[1], port + 1)
         log = stack.enter_context((directory / "log").open("wb"))
         first = ["chrt", "--rr", "1"] if realtime else []
         command = [*first, "taskset", "-c", str(cores[0]), sys.executable, "-m", "sinkhole", "serve", "-c", str(config)]
@@ -189,7 +224,7 @@ def measure(seconds: float, rate: float, realtime: bool) -> dict[str, Any]:
         if realtime:
             os.sched_setscheduler(upstream.pid, os.SCHED_RR, os.sched_param(1))
         try:
-            wait_blocked(port, names[-1], 60)
+            wait_blocked(port, 60, names[-1])
         except TimeoutError as error:
             sys.exit(f"{error}\n{(directory / 'log').read_text()[-2000:]}")
         draw = random.Random(1)

@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 from benchmarks import corpus
 from sinkhole.compiler.blocklist import Blocklist, keys_of, resolve
 from sinkhole.compiler.compile import Compiled
-from sinkhole.compiler.plan import ListPlan
+from sinkhole.compiler.planned import ListPlan
 from sinkhole.exports.publish import publish
 from sinkhole.formats import FORMATS
 from sinkhole.formats.format import Format

@@ -23,7 +23,7 @@ from sinkhole import bundle
 from sinkhole.catalogue import loader
 from sinkhole.compiler import build, plan
 from sinkhole.config import load
-from sinkhole.feeds.fetch import load as fetch
+from sinkhole.feeds.body import load as fetch
 from sinkhole.feeds.store import Store
 from sinkhole.names import to_wire
 from sinkhole.policy import exceptions

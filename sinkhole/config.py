@@ -50,6 +50,7 @@ from sinkhole.errors import ConfigError, Problem
 from sinkhole.formats import FORMATS
 from sinkhole.formats.records import BadRecord, record
 from sinkhole.names import BadName, parse_name
+from sinkhole.places import state_directory
 from sinkhole.policy.verdict import Action
 from sinkhole.resolver.access import PRIVATE
 from sinkhole.resolver.rdata import encode
@@ -307,6 +308,10 @@ def _no_loop(records: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
     return records
 
 
+def _as_list(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
 def _as_formats(value: Any) -> Any:
     return list(FORMATS) if value == "all" else value
 
@@ -356,7 +361,23 @@ class Listen(Model):
         description="Addresses with ports for DNS over TLS, usually port 853; takes `tls`.",
         examples=[["0.0.0.0:853", "[::]:853"]],
     )
-    connections: Connections = Field(1000, description="How many connections over TCP and TLS each worker keeps open.")
+    web: Annotated[
+        tuple[Annotated[Endpoint, Text(parse_endpoint)], ...],
+        BeforeValidator(_as_list, json_schema_input_type=str | list[str]),
+    ] = Field(
+        (),
+        description="An address with a port for DNS over HTTPS (`/dns-query`), or several. It is HTTPS with `tls`; "
+        "plain HTTP, without, is for loopback addresses.",
+        examples=["127.0.0.1:8053"],
+    )
+    web_plain_http: StrictBool = Field(
+        False,
+        description="Whether `web` is plain HTTP on any address, and with `tls` too: behind a proxy that does TLS, and "
+        "that nobody can go around.",
+    )
+    connections: Connections = Field(
+        1000, description="How many connections over TCP and TLS each worker keeps open, and the web."
+    )
     connections_per_client: Connections = Field(100, description="How many of them one address may have.")
     idle_timeout: Annotated[Duration, Text(_parse_timeout, what="a duration such as 10s")] = Field(
         Duration(10), description="How long a connection may do nothing, as in `10s`; at most a minute."
@@ -388,8 +409,9 @@ class Access(Model):
     )
     proxies: tuple[Network, ...] = Field(
         (),
-        description="Forwarders that are believed when they name their client (EDNS Client Subnet). They may ask, "
-        "without limit. From all others that option is ignored, and it is never passed on.",
+        description="Forwarders that are believed when they name their client: by EDNS Client Subnet, over HTTP by "
+        "X-Forwarded-For or Forwarded. They may ask, without limit. From all others these are ignored, and they are "
+        "never passed on.",
         examples=[["192.0.2.1"]],
     )
 
@@ -627,8 +649,9 @@ class Group(Model):
     clients: tuple[Network, ...] = Field((), description="Their addresses and networks.")
     tokens: tuple[Token, ...] = Field(
         (),
-        description="Words by which clients over TLS say that they belong to it: the first label of the name that they "
-        "call this resolver by, as `kiosk` in kiosk.dns.example.com.",
+        description="Words by which clients over TLS and HTTPS say that they belong to it: the first label of the name "
+        "that they call this resolver by, as `kiosk` in kiosk.dns.example.com, or what follows in "
+        "https://dns.example.com/dns-query/kiosk.",
         examples=[["kiosk-7f3a"]],
     )
     exclusive: StrictBool = Field(
@@ -660,6 +683,7 @@ class Expectation(Model):
     """A test of the policy: what must happen to a name."""
 
     client: Annotated[str, Text(_parse_client)] = Field("127.0.0.1", description="The address of who asks.")
+    token: Token | None = Field(None, description="The token of a group by which the client asks.")
     name: Name = Field(description="The name that is asked for.")
     rtype: Annotated[str, Text(_parse_type)] = Field("A", alias="type", description="The type of record.")
     at: Instant | None = Field(None, description="At which instant, with a UTC offset. Default: now.")
@@ -679,17 +703,40 @@ class Feeds(Model):
     )
 
 
-def _state_directory() -> Path:
-    """Where programs keep state: https://specifications.freedesktop.org/basedir-spec/latest/."""
-    home = os.environ.get("XDG_STATE_HOME", "")
-    return (Path(home) if home.startswith("/") else Path.home() / ".local" / "state") / "sinkhole"
+def _parse_keep(text: str) -> Duration:
+    keep = parse_duration(text)
+    if not 3600 <= keep <= 3650 * 86_400:
+        raise ValueError(f"{text!r} is not between 1h and 3650d")
+    return keep
+
+
+class QueryLog(Model):
+    """What is written down of queries."""
+
+    record: Annotated[str, one_of("all", "decisions", "none")] = Field(
+        "all",
+        description="`all` queries, only the `decisions`: what a list, a directive, an exception or a name of your own "
+        "blocked, allowed, warned of or observed; or `none`.",
+    )
+    clients: Annotated[str, one_of("full", "network", "none")] = Field(
+        "full",
+        description="What is written of who asked: the `full` address, the `network` (/24, in IPv6 /56), or `none`.",
+    )
+    keep: Annotated[Duration, Text(_parse_keep, what="a duration such as 7d")] = Field(
+        Duration(7 * 86_400), description="How long it is kept, as in `12h` or `30d`; at least `1h`, at most `3650d`."
+    )
+    max_size: Annotated[Size, Text(_parse_size, what="a size such as 512MB")] = Field(
+        Size(512 << 20),
+        description="How large it may be in all, as in `512MB` (of 1024 KB); the oldest goes first. At least 64KB, at "
+        "most 64GB.",
+    )
 
 
 class Config(Model):
     """A whole configuration. ``policy`` is filled in from the catalogue when the file has none."""
 
     state_dir: LocalPath = Field(
-        default_factory=_state_directory,
+        default_factory=state_directory,
         description="Where copies of feeds and compiled bundles are kept. Default: $XDG_STATE_HOME/sinkhole.",
         examples=["/var/lib/sinkhole"],
     )
@@ -741,6 +788,7 @@ class Config(Model):
         ],
     )
     feeds: Feeds = Field(Feeds(), description="How lists are fetched.")
+    query_log: QueryLog = Field(QueryLog(), description="What is written down of queries.")
     block: Names = Field(
         (),
         description="Names that nobody may reach: `bad.example` with all below it, `=bad.example` alone.",
@@ -823,9 +871,14 @@ def _conflicts(config: Config) -> Iterator[tuple[KeyPath, str]]:
     """(path, what is wrong) of values that are right by themselves."""
     if config.listen.dot and not config.tls:
         yield ("listen", "dot"), "DNS over TLS takes a certificate; set tls.cert and tls.key"
-    yield from open_to_all(config, (*config.listen.dns, *config.listen.dot))
+    yield from open_to_all(config, (*config.listen.dns, *config.listen.dot, *config.listen.web))
+    yield from exposed(config, config.listen.web)
     yield from _own_addresses(config)
     yield from _in_two_groups(config)
+    tokens = {token for group in config.groups.values() for token in group.tokens}
+    for index, expected in enumerate(config.expect):
+        if expected.token and expected.token not in tokens:
+            yield ("expect", index, "token"), f"no group has the token {expected.token}"
 
 
 def open_to_all(config: Config, endpoints: Iterable[Endpoint]) -> Iterator[tuple[KeyPath, str]]:
@@ -842,6 +895,19 @@ def open_to_all(config: Config, endpoints: Iterable[Endpoint]) -> Iterator[tuple
                 (
                     f"{network} and the address {public} make an open resolver; name the networks of your clients, "
                     "or set access.open: true"
+                ),
+            )
+
+
+def exposed(config: Config, webs: Iterable[Endpoint]) -> Iterator[tuple[KeyPath, str]]:
+    """(path, what is wrong) of addresses where others would talk to the web in the clear."""
+    for endpoint in webs if not (config.tls or config.listen.web_plain_http) else ():
+        if not ip_address(endpoint.host.partition("%")[0]).is_loopback:
+            yield (
+                ("listen", "web"),
+                (
+                    f"{endpoint} would be plain HTTP that others can reach; set tls.cert and tls.key, or, behind a "
+                    "proxy that does TLS, listen.web-plain-http: true"
                 ),
             )
 

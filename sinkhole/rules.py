@@ -100,6 +100,11 @@ class On(StrEnum):
     SERVER_ADDRESS = "server-address"  #: the address of an authoritative server (RPZ-NSIP): nor this
 
 
+#: What the resolver can match a rule with. It forwards, so it never sees the authoritative servers that the other kinds
+#: of rules speak of; those are kept for conversion and counted as not enforced.
+ENFORCED = frozenset({On.NAME, On.PATTERN, On.NOT_PATTERN, On.CLIENT, On.ADDRESS})
+
+
 #: The answer of an exception that takes every answer away (``@@…$dnsrewrite``).
 ANY_ANSWER = "ANY"
 

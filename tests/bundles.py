@@ -12,7 +12,7 @@ from sinkhole.compiler import build, plan
 from sinkhole.compiler.parsed import Cache
 from sinkhole.config import Config
 from sinkhole.config import load as load_config
-from sinkhole.feeds import fetch
+from sinkhole.feeds import body
 from sinkhole.feeds.store import Store
 
 CATALOGUE = loader.load()
@@ -34,7 +34,7 @@ def made(
         (directory / name).write_text(content, encoding="utf-8")
     wanted = plan.make(configured(directory, text or "{}"), CATALOGUE)
     now = datetime(2025, 3, 1, tzinfo=UTC)
-    copies = build.feeds(wanted, Store(directory / "state"), fetcher=fetch.load, offline=True, now=now)
+    copies = build.feeds(wanted, Store(directory / "state"), fetcher=body.load, offline=True, now=now)
     return build.build(wanted, copies, directory / "bundles", cache=cache)
 
 

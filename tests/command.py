@@ -87,5 +87,6 @@ if __name__ == "__main__":
     import sinkhole.cli
     from sinkhole.compiler.tool import tool
 
+    sinkhole.cli.application()
     tool()  # of the code that was loaded, whatever becomes of the files
     _serve(socket.socket(fileno=os.dup(0)))

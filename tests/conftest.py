@@ -165,7 +165,12 @@ class Running:
 
     def workers(self) -> set[int]:
         """The ids of its processes that answer DNS."""
-        return {pid for pid in children(self.process.pid) if b"sinkhole.service.worker" in _command(pid)}
+        return {pid for pid in children(self.process.pid) if _dns(_command(pid))}
+
+    def web(self) -> int | None:
+        """The id of its process for the web, if there is one."""
+        found = (pid for pid in children(self.process.pid) if b"sinkhole.service.worker" in _command(pid))
+        return next((pid for pid in found if not _dns(_command(pid))), None)
 
     def wait_until_ready(self) -> None:
         assert self.process.stdout
@@ -209,6 +214,11 @@ def _command(pid: int) -> bytes:
         return Path(f"/proc/{pid}/cmdline").read_bytes()
     except FileNotFoundError:
         return b""
+
+
+def _dns(command: bytes) -> bool:
+    """Whether a command is that of a process that answers DNS: it has no sockets for the web."""
+    return b"sinkhole.service.worker" in command and command.endswith(b"\0\0")
 
 
 def alive(pid: int) -> bool:

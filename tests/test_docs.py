@@ -11,13 +11,13 @@ import pytest
 import typer
 import typer.main
 
-from sinkhole.cli import app
+from sinkhole.cli import application
 from sinkhole.formats import FORMATS
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md"), *(ROOT / "benchmarks").glob("*.md")])
 COMMANDS = (ROOT / "docs/commands.md").read_text(encoding="utf-8")
-CLICK = typer.main.get_command(app)
+CLICK = typer.main.get_command(application())
 
 
 def commands(command: object = CLICK, path: str = "sinkhole") -> Iterator[tuple[str, object]]:

@@ -36,9 +36,8 @@ from sinkhole.catalogue.model import (
 from sinkhole.document import Document, read_file, validate
 from sinkhole.errors import ConfigError, Problem
 from sinkhole.formats import FORMATS
+from sinkhole.places import catalogue_directory
 from sinkhole.rules import Scope
-
-_PACKAGE = Path(__file__).parent.parent
 
 #: What is in which files: (pattern, type of the file, key by kind of entry: where entries of that kind stand).
 #: The key is "" where the file is a mapping of ids to entries, and None where it is one entry, called after its id.
@@ -88,15 +87,9 @@ class Catalogue:
         return place.document.file, place.document.where((*place.path, *path))[0]
 
 
-def default_directory() -> Path:
-    """``feeds/`` of the checkout that this package lies in, or else the copy inside the installed package."""
-    checkout = _PACKAGE.parent
-    return checkout / "feeds" if (checkout / "pyproject.toml").is_file() else _PACKAGE / "catalogue" / "data"
-
-
 def load(directory: Path | None = None) -> Catalogue:
     """The catalogue in ``directory``; raises :class:`~sinkhole.errors.ConfigError` with every problem in it."""
-    directory = directory or default_directory()
+    directory = directory or catalogue_directory()
     problems: list[Problem] = []
     documents = {pattern: list(_read(directory, pattern, problems)) for pattern, *_ in LAYOUT}
     found: dict[str, dict[str, Any]] = {kind: {} for *_, keys in LAYOUT for kind in keys}

@@ -8,54 +8,66 @@ from __future__ import annotations
 import gc
 import os
 import sys
+from importlib import import_module
 
 import typer
 
-from sinkhole.cli import (
-    building,
-    catalogue,
-    converting,
-    deciding,
-    exceptions,
-    listing,
-    previewing,
-    serving,
-    setup,
-    verifying,
-)
 from sinkhole.errors import GuardError, SinkholeError
 
-app = typer.Typer(
-    name="sinkhole",
-    help="A DNS sinkhole and blocklist compiler: policy and feeds in; answers, exports and proof out.\n\n"
-    "With no configuration at all, `sinkhole serve` blocks DeepSeek on 127.0.0.1 port 5353 and forwards the rest. "
-    "`sinkhole init` writes a commented configuration to start from.\n\n"
-    "Exit codes: 0 fresh, 1 error, 2 wrong usage, 3 built but some feed is stale, 4 refused by a guard.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
+#: The commands and then the groups of commands, in the order of the help, with the module here that has each. Only what
+#: is asked for is imported: what serves queries takes longer to import than a build of nothing new takes.
+COMMANDS = {
+    "serve": "serving",
+    "reload": "serving",
+    "status": "serving",
+    "build": "building",
+    "rollback": "building",
+    "export": "listing",
+    "convert": "converting",
+    "explain": "deciding",
+    "queries": "querying",
+    "check": "setup",
+    "init": "setup",
+    "schema": "setup",
+    "version": "setup",
+}
+GROUPS = {
+    "feeds": "catalogue",
+    "lists": "listing",
+    "directive": "catalogue",
+    "exception": "exceptions",
+    "policy": "previewing",
+    "verify": "verifying",
+}
 
-app.command()(serving.serve)
-app.command()(serving.reload)
-app.command()(serving.status)
-app.command()(building.build)
-app.command()(building.rollback)
-app.command()(listing.export)
-app.command()(converting.convert)
-app.command()(deciding.explain)
-app.command()(setup.check)
-app.command()(setup.init)
-app.command()(setup.schema)
-app.command()(setup.version)
-app.add_typer(catalogue.feeds, name="feeds")
-app.add_typer(listing.lists, name="lists")
-app.add_typer(catalogue.directive, name="directive")
-app.add_typer(exceptions.exception, name="exception")
-app.add_typer(previewing.policy, name="policy")
-app.add_typer(verifying.verify, name="verify")
+
+def application(wanted: str | None = None) -> typer.Typer:
+    """The command line: with the one command or group that is ``wanted``, or with all when that is none of them."""
+    app = typer.Typer(
+        name="sinkhole",
+        help="A DNS sinkhole and blocklist compiler: policy and feeds in; answers, exports and proof out.\n\n"
+        "With no configuration at all, `sinkhole serve` blocks DeepSeek on 127.0.0.1 port 5353 and forwards the rest. "
+        "`sinkhole init` writes a commented configuration to start from.\n\n"
+        "Exit codes: 0 fresh, 1 error, 2 wrong usage, 3 built but some feed is stale, 4 refused by a guard.",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(_nothing)  # or a command that is alone would be the whole command line
+    every = wanted not in COMMANDS and wanted not in GROUPS
+    for name, module in COMMANDS.items():
+        if every or name == wanted:
+            app.command()(getattr(import_module(f"sinkhole.cli.{module}"), name))
+    for name, module in GROUPS.items():
+        if every or name == wanted:
+            app.add_typer(getattr(import_module(f"sinkhole.cli.{module}"), name), name=name)
+    return app
+
+
+def _nothing() -> None:
+    pass
 
 
 def main() -> None:
@@ -63,7 +75,7 @@ def main() -> None:
     gc.disable()  # millions of tuples come and go, none of them in a cycle, and most commands end soon
     try:
         try:
-            app(prog_name="sinkhole")
+            application(*sys.argv[1:2])(prog_name="sinkhole")
         finally:
             sys.stdout.flush()
     except SinkholeError as error:

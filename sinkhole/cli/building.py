@@ -2,28 +2,31 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
+from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated, Any
 
 import typer
 
-from sinkhole.cli import context, tables
+from sinkhole.cli import job as jobs
+from sinkhole.cli import tables
+from sinkhole.cli.job import Job
+from sinkhole.cli.options import ConfigOption, JsonOption
 from sinkhole.cli.progress import Bars
 from sinkhole.compiler import build as building
 from sinkhole.compiler import history
 from sinkhole.compiler.parsed import Cache
 from sinkhole.compiler.report import report as report_of
 from sinkhole.errors import GuardError
-from sinkhole.exports.publish import INDEX, publish
-from sinkhole.exports.readme import README
+from sinkhole.exports import INDEX, README
 from sinkhole.files import Lock, sweep, write_atomic
-from sinkhole.formats import FORMATS
+from sinkhole.seals import Seals
 
 #: Exit code: built, but some feed is stale.
 STALE = 3
@@ -33,7 +36,7 @@ _REASONS = 5
 
 
 def build(
-    config: context.ConfigOption = None,
+    config: ConfigOption = None,
     offline: Annotated[
         bool, typer.Option("--offline", help="Fetch nothing: use files and the last good copies of everything else.")
     ] = False,
@@ -57,7 +60,7 @@ def build(
     wait: Annotated[
         float, typer.Option(metavar="SECONDS", min=0, max=3600, help="How long another build may take to end first.")
     ] = 0,
-    as_json: context.JsonOption = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Fetch the feeds that are due, compile the bundle, and publish the exports.
 
@@ -71,42 +74,46 @@ def build(
     sinkhole build -q -c sinkhole.yaml    # as configured; the line for cron
     sinkhole build --offline --dry-run    # what would an edit of the configuration change?
     """
-    ctx = context.load(config)
-    cache = ctx.cache(keep=not dry_run)
+    now = datetime.now(UTC).replace(microsecond=0)
     with ExitStack() as stack:
+        job = stack.enter_context(jobs.load(config, keep=not dry_run))
+        cache, seals = job.cache(keep=not dry_run), job.seals()
         if dry_run:
-            store = ctx.store.shadow(Path(stack.enter_context(TemporaryDirectory(prefix="sinkhole-"))))
+            store = job.store().shadow(Path(stack.enter_context(TemporaryDirectory(prefix="sinkhole-"))))
         else:
-            stack.enter_context(Lock(ctx.lock, wait))
-            store = ctx.store
+            stack.enter_context(Lock(job.lock, wait))
+            store = job.store(seals)
         bars = stack.enter_context(Bars())
-        feeds = ctx.feeds(offline=offline, refresh=refresh, store=store, bars=bars)
+        feeds = job.feeds(now, store, offline=offline, refresh=refresh, bars=bars)
         built = building.build(
-            ctx.plan,
+            job.plan,
             feeds,
-            ctx.bundles,
+            job.bundles,
             accept=accept_change,
             keep=not dry_run,
             cache=cache,
-            test=ctx.unexpected,
+            test=partial(job.unexpected, now=now),
+            seals=seals,
             progress=bars.update,
         )
-        report = report_of(built, ctx.plan, cache)
+        report = report_of(built, job.plan, cache)
         written, report["exports"] = False, []
         if exports:
             bars.update("exports", 0, None)
-            written, report["exports"] = _exports(ctx, built, cache)
+            written, report["exports"] = _exports(job, built, cache, seals)
         if built.lists and not dry_run:
             store.prune()
             cache.prune()
-            for directory in (ctx.config.state_dir, ctx.bundles):
+            for directory in (job.state_dir, job.bundles):
                 sweep(directory)
+        if not dry_run:
+            seals.save()
     if not quiet or built.changed or written or built.left or built.stale or built.refused:
         if as_json:
             print(json.dumps(report, ensure_ascii=False))
         else:
             _show(report, dry_run)
-    for line in [*_notes(built), *(() if quiet else ctx.reviews)]:
+    for line in [*_notes(built), *(() if quiet else job.overdue(now))]:
         print(f"sinkhole: {line}", file=sys.stderr)
     if built.refused:
         raise GuardError("\n".join([*built.refused, "what was in use before stays in use; --accept-change accepts it"]))
@@ -118,7 +125,7 @@ def rollback(
     name: Annotated[
         str | None, typer.Argument(metavar="[BUNDLE]", help="The bundle to go back to. Default: the one before.")
     ] = None,
-    config: context.ConfigOption = None,
+    config: ConfigOption = None,
 ) -> None:
     """Put an earlier bundle in use again.
 
@@ -129,51 +136,47 @@ def rollback(
     sinkhole rollback
     sinkhole lists diff current 0123456789abcdef    # what did that change?
     """
-    ctx = context.load(config)
-    with Lock(ctx.lock):
-        back = history.roll_back(ctx.bundles, name)
+    with jobs.load(config, keep=False) as job, Lock(job.lock):
+        back = history.roll_back(job.bundles, name)
     print(f"{back.to} is in use instead of {back.left}, until a build finds anything new")
 
 
-def _exports(ctx: context.Context, built: building.Built, cache: Cache) -> tuple[bool, list[dict[str, Any]]]:
+def _exports(job: Job, built: building.Built, cache: Cache, seals: Seals) -> tuple[bool, list[dict[str, Any]]]:
     """Whether exports were written, and what there is now; after a dry run, what there would be. They are left alone
     while they are in place and say what this bundle says."""
-    directory, formats = ctx.config.exports.dir, ctx.config.exports.formats
-    path = ctx.config.state_dir / "exports.json"
-    named = set(ctx.exported)
-    wanted = {"lists": ctx.exported, "formats": list(formats)}
+    directory, lists_named, formats = job.exports
+    path = job.state_dir / "exports.json"
+    wanted = {"lists": list(lists_named), "formats": list(formats)}
     if built.kept or not built.lists:
         wanted["inputs"] = json.loads((built.path / "manifest.json").read_bytes())["inputs"]
-    if not built.lists and (found := _in_place(directory, path, wanted)) is not None:
+    if not built.lists and (found := _in_place(directory, path, wanted, seals)) is not None:
         return False, found
+    from sinkhole.exports.publish import publish  # and with it every format
+    from sinkhole.formats import FORMATS
+
     lists = (
-        built.lists or building.compile_lists(ctx.plan, ctx.plan.lists, built.feeds, built.before, cache=cache).lists
+        built.lists or building.compile_lists(job.plan, job.plan.lists, built.feeds, built.before, cache=cache).lists
     )
-    exported = [made for made in lists if made.plan.id in named]
+    exported = [made for made in lists if made.plan.id in lists_named]
     published = publish(directory, exported, [FORMATS[id] for id in formats], keep=built.kept)
     if built.kept:
-        record = {**wanted, "dir": str(directory), "index": _sha256(directory / INDEX)}
+        record = {**wanted, "dir": str(directory), "index": seals.sha256(directory / INDEX)}
         write_atomic(path, json.dumps(record, indent=1).encode() + b"\n")
         for place in {directory, *((directory / file.path).parent for file in published)}:
             sweep(place)
     return built.kept, [file.data() for file in published]
 
 
-def _in_place(directory: Path, record: Path, wanted: dict[str, Any]) -> list[dict[str, Any]] | None:
+def _in_place(directory: Path, record: Path, wanted: dict[str, Any], seals: Seals) -> list[dict[str, Any]] | None:
     """The exports of ``wanted`` as their index has them, if every file is as it was written."""
     try:
-        expected = {**wanted, "dir": str(directory), "index": _sha256(directory / INDEX)}
+        expected = {**wanted, "dir": str(directory), "index": seals.sha256(directory / INDEX)}
         if json.loads(record.read_bytes()) != expected or not (directory / README).exists():
             return None
         found: list[dict[str, Any]] = json.loads((directory / INDEX).read_bytes())["exports"]
-        return found if all(_sha256(directory / file["path"]) == file["sha256"] for file in found) else None
+        return found if all(seals.sha256(directory / file["path"]) == file["sha256"] for file in found) else None
     except (OSError, ValueError):
         return None
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _notes(built: building.Built) -> Iterator[str]:

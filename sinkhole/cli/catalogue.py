@@ -11,14 +11,16 @@ from typing import Annotated, Any
 import typer
 
 from sinkhole.catalogue import written
-from sinkhole.catalogue.loader import Catalogue, default_directory
+from sinkhole.catalogue.loader import Catalogue
 from sinkhole.catalogue.model import Directive, Service, Source
 from sinkhole.cli import context, tables
 from sinkhole.cli.building import STALE
+from sinkhole.cli.options import ConfigOption, JsonOption
 from sinkhole.cli.progress import Bars
 from sinkhole.errors import ConfigError, Problem, SinkholeError
-from sinkhole.feeds.fetch import shown
+from sinkhole.feeds.body import shown
 from sinkhole.files import Lock, write_atomic
+from sinkhole.places import catalogue_directory
 
 feeds = typer.Typer(
     help="Sources of rules and services: what there is, what is known of each, and fetching.", no_args_is_help=True
@@ -31,7 +33,7 @@ directive = typer.Typer(
 @feeds.command("list")
 def list_feeds(
     services: Annotated[bool, typer.Option("--services", help="The services, instead of the sources.")] = False,
-    as_json: context.JsonOption = False,
+    as_json: JsonOption = False,
 ) -> None:
     """The sources in the catalogue, or its services."""
     catalogue = context.load(None).catalogue
@@ -64,8 +66,8 @@ def _category(catalogue: Catalogue, source_id: str) -> str:
 @feeds.command("show")
 def show_feed(
     id: Annotated[str, typer.Argument(metavar="ID", help="A source or a service of the catalogue.")],
-    config: context.ConfigOption = None,
-    as_json: context.JsonOption = False,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """One source: where it comes from, on what terms, and its last good copy. Or one service: its names, by what they
     do, with the evidence for each."""
@@ -135,7 +137,7 @@ def format_feeds(
     """
     problems: list[Problem] = []
     changed = []
-    for path, type_ in written.files(directory or default_directory()):
+    for path, type_ in written.files(directory or catalogue_directory()):
         text = path.read_bytes()
         try:
             wanted = written.written(text, type_, str(path))
@@ -155,7 +157,7 @@ def format_feeds(
 
 
 @feeds.command()
-def update(config: context.ConfigOption = None) -> None:
+def update(config: ConfigOption = None) -> None:
     """Fetch every source that the configuration uses, whether it is due or not, and compile nothing.
 
     A server that asked to be left alone for some time (Retry-After) is.
@@ -173,7 +175,7 @@ def update(config: context.ConfigOption = None) -> None:
 
 
 @directive.command("list")
-def list_directives(as_json: context.JsonOption = False) -> None:
+def list_directives(as_json: JsonOption = False) -> None:
     """The directives in the catalogue, and whether they are in force today."""
     ctx = context.load(None)
     directives = ctx.catalogue.directives
@@ -193,7 +195,7 @@ def list_directives(as_json: context.JsonOption = False) -> None:
 @directive.command("show")
 def show_directive(
     id: Annotated[str, typer.Argument(metavar="ID", help="A directive of the catalogue.")],
-    as_json: context.JsonOption = False,
+    as_json: JsonOption = False,
 ) -> None:
     """One directive: who is bound to what, since when, and on what record."""
     ctx = context.load(None)

@@ -10,34 +10,24 @@ from functools import cached_property
 from pathlib import Path
 from sys import stderr
 from tempfile import TemporaryDirectory
-from typing import Annotated
-
-import typer
 
 from sinkhole import bundle, journal
 from sinkhole import config as configuration
 from sinkhole.catalogue.loader import Catalogue
 from sinkhole.catalogue.loader import load as load_catalogue
+from sinkhole.cli.job import Exports, Job, Review, Server
 from sinkhole.cli.progress import Bars
-from sinkhole.compiler import build, change, plan
+from sinkhole.compiler import build, change
 from sinkhole.compiler.compile import Compiled
 from sinkhole.compiler.parsed import Cache
+from sinkhole.compiler.plan import make as make_plan
+from sinkhole.compiler.plan import only
+from sinkhole.compiler.planned import Plan
 from sinkhole.config import Config
 from sinkhole.errors import SinkholeError
-from sinkhole.feeds.fetch import Machine
-from sinkhole.feeds.lookup import resolver
-from sinkhole.feeds.origin import fetcher
-from sinkhole.feeds.store import Fetcher, Store
+from sinkhole.feeds.store import Store
 from sinkhole.policy.exceptions import Permission, register
-from sinkhole.policy.expect import Expected, failures
-
-ConfigOption = Annotated[
-    Path | None,
-    typer.Option(
-        "-c", "--config", metavar="FILE", help="Configuration file. Default: none, everything at its default."
-    ),
-]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+from sinkhole.policy.expected import Expected
 
 
 @dataclass(frozen=True)
@@ -49,27 +39,51 @@ class Context:
     now: datetime
 
     @cached_property
-    def plan(self) -> plan.Plan:
-        return plan.make(self.config, self.catalogue)
+    def job(self) -> Job:
+        """All of it that a build needs."""
+        config, plan = self.config, make_plan(self.config, self.catalogue)
+        named = {id for entry in config.policy for id in entry.directives}
+        lists = config.exports.lists or [id for entry in config.policy for id in entry.lists]
+        return Job(
+            config.state_dir,
+            plan,
+            Exports(config.exports.dir, tuple(dict.fromkeys(lists)), tuple(config.exports.formats)),
+            tuple(
+                Expected(
+                    "{}:{}".format(*config.where("expect", number)),
+                    entry.client, entry.name, entry.rtype, entry.at, entry.action, entry.token or "",
+                )
+                for number, entry in enumerate(config.expect)
+            ),
+            tuple(
+                Review(id, entry.review_at, entry.effective_until)
+                for id, entry in sorted(self.catalogue.directives.items())
+                if id in named and entry.review_at
+            ),
+            tuple(Server(*server) for server in (*config.upstream.servers, *config.upstream.bootstrap)),
+            tuple((endpoint.host, endpoint.port) for endpoint in config.listen.dns),
+        )  # fmt: skip
+
+    @property
+    def plan(self) -> Plan:
+        return self.job.plan
 
     @property
     def store(self) -> Store:
-        return Store(self.config.state_dir / "feeds")
+        return self.job.store()
 
     @property
     def bundles(self) -> Path:
-        return self.config.state_dir / "bundles"
+        return self.job.bundles
 
     @property
-    def exported(self) -> list[str]:
+    def exported(self) -> tuple[str, ...]:
         """The lists to export: those that the configuration names, else those of the policy."""
-        named = self.config.exports.lists or [id for entry in self.config.policy for id in entry.lists]
-        return list(dict.fromkeys(named))
+        return self.job.exports.lists
 
     @property
     def lock(self) -> Path:
-        """What a command holds that writes to the state directory."""
-        return self.config.state_dir / "build.lock"
+        return self.job.lock
 
     @property
     def journal(self) -> Path:
@@ -100,13 +114,7 @@ class Context:
     @property
     def reviews(self) -> list[str]:
         """What to tell of directives in the policy that were to be looked at again by now."""
-        named = {id for entry in self.config.policy for id in entry.directives}
-        return [
-            f"directive {id} was to be reviewed by {entry.review_at.isoformat()}; see what became of it"
-            for id, entry in sorted(self.catalogue.directives.items())
-            if id in named and entry.review_at and entry.review_at <= self.now
-            if not entry.effective_until or entry.effective_until > self.now
-        ]
+        return self.job.overdue(self.now)
 
     @property
     def permissions(self) -> tuple[Permission, ...]:
@@ -115,30 +123,13 @@ class Context:
 
     def unexpected(self, made: bundle.Bundle) -> Iterator[str]:
         """The expectations of the configuration that a bundle does not meet."""
-        wanted = [
-            Expected(
-                "{}:{}".format(*self.config.where("expect", number)),
-                entry.client, entry.name, entry.rtype, entry.at, entry.action,
-            )
-            for number, entry in enumerate(self.config.expect)
-        ]  # fmt: skip
-        return failures(made, wanted, self.now)
+        return self.job.unexpected(made, self.now)
 
     def cache(self, *, keep: bool = True) -> Cache:
-        return Cache(self.config.state_dir / "parsed", keep=keep)
+        return self.job.cache(keep=keep)
 
-    def feeds(
-        self, *, offline: bool, refresh: bool = False, store: Store | None = None, bars: Bars | None = None
-    ) -> list[build.Feed]:
-        return build.feeds(
-            self.plan,
-            store or self.store,
-            fetcher=_fetcher(self.config, self.plan),
-            offline=offline,
-            refresh=refresh,
-            now=self.now,
-            progress=bars.update if bars else build.quiet,
-        )
+    def feeds(self, *, offline: bool, refresh: bool = False, bars: Bars | None = None) -> list[build.Feed]:
+        return self.job.feeds(self.now, self.store, offline=offline, refresh=refresh, bars=bars)
 
     def compile(self, id: str) -> Compiled:
         """One list by its id, from the copies there are."""
@@ -147,19 +138,13 @@ class Context:
             raise SinkholeError(
                 f"no list {id!r}; there are: {', '.join(sorted(self.config.all_lists(self.catalogue)))}"
             )
-        wanted = plan.only(self.config, self.catalogue, id)
-        feeds = build.feeds(wanted, self.store, fetcher=_fetcher(self.config, wanted), offline=True, now=self.now)
+        wanted = only(self.config, self.catalogue, id)
+        feeds = build.feeds(wanted, self.store, fetcher=self.job.fetcher(wanted), offline=True, now=self.now)
         for feed in feeds:
             if feed.copy is None:
                 raise SinkholeError(f"{feed.error}; run `sinkhole build` first")
         before = change.before(self.bundles)
         return build.compile_lists(wanted, wanted.lists, feeds, before, cache=self.cache(keep=False)).lists[0]
-
-
-def _fetcher(config: Config, wanted: plan.Plan) -> Fetcher:
-    upstream = config.upstream
-    resolve = resolver((*upstream.servers, *upstream.bootstrap), config.listen.dns)
-    return fetcher((source.origin for source in wanted.sources), machine=Machine(resolve))
 
 
 def load(path: Path | None) -> Context:

@@ -13,7 +13,7 @@ import typer
 from sinkhole.cli.listing import OutputOption, PerLineOption, put
 from sinkhole.errors import FeedError, FormatError
 from sinkhole.exports.convert import convert as convert_text
-from sinkhole.feeds.fetch import read_file, read_stream
+from sinkhole.feeds.body import read_file, read_stream
 from sinkhole.feeds.sniff import decode, why_not_a_list
 from sinkhole.formats import FORMATS, format_named
 

@@ -12,6 +12,7 @@ import typer
 from dnslib import CLASS, QTYPE, RCODE, DNSQuestion, DNSRecord
 
 from sinkhole.cli import context, instants
+from sinkhole.cli.options import ConfigOption
 from sinkhole.errors import SinkholeError
 from sinkhole.names import BadName, key, parse_name
 from sinkhole.policy.explain import explain as explain_name
@@ -20,7 +21,7 @@ from sinkhole.policy.policy import Policy
 from sinkhole.policy.verdict import FORWARD, Action, Verdict
 from sinkhole.resolver.answer import blocking
 from sinkhole.resolver.cache import Cache
-from sinkhole.resolver.engine import Engine
+from sinkhole.resolver.engine import Engine, Private
 from sinkhole.resolver.lookup import Lookup
 from sinkhole.resolver.message import Query, Response, read_query
 from sinkhole.resolver.upstream import Done, Forwarder
@@ -32,11 +33,14 @@ def explain(
     names: Annotated[list[str] | None, typer.Argument(metavar="NAME...", help="Names or addresses to explain.")] = None,
     stdin: Annotated[bool, typer.Option("--stdin", help="Read names from standard input, one a line.")] = False,
     client: Annotated[str, typer.Option(metavar="IP", help="The address of the client who asks.")] = "127.0.0.1",
+    token: Annotated[
+        str, typer.Option(metavar="T", help="The token by which the client asks over TLS or HTTPS, if any.")
+    ] = "",
     rtype: Annotated[str, typer.Option("--type", metavar="T", help="The type of record that is asked for.")] = "A",
     at: Annotated[
         str | None, typer.Option(metavar="TIME", help="At which instant, as in 2025-02-15T18:00+09:00. Default: now.")
     ] = None,
-    config: context.ConfigOption = None,
+    config: ConfigOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")] = False,
 ) -> None:
     """Say why a name is answered as it is: which order, list, source, line and rule decided, and what lost.
@@ -50,6 +54,7 @@ def explain(
     """
     instant = instants.parse(at, "--at") if at else None
     _check_client(client)
+    token = token.lower()
     wanted = rtype.upper()
     if QTYPE.reverse.get(wanted) is None:
         raise typer.BadParameter(f"{rtype!r} is no record type; try A, AAAA or HTTPS", param_hint="--type")
@@ -59,27 +64,28 @@ def explain(
     ctx = context.load(config)
     with ctx.in_use() as opened:
         policy = Policy(opened, instant or ctx.now, ctx.permissions)
-        for found in _explained(policy, given, client, wanted, ctx):
+        for found in _explained(policy, given, Private(client, 0, token), wanted, ctx):
             print(json.dumps(found, ensure_ascii=False) if as_json else _told(found))
 
 
 def _explained(
-    policy: Policy, names: Iterable[str], client: str, rtype: str, ctx: context.Context
+    policy: Policy, names: Iterable[str], asker: Private, rtype: str, ctx: context.Context
 ) -> Iterator[dict[str, Any]]:
     how = ctx.config.blocking
     answers = blocking(how.mode if isinstance(how.mode, str) else map(str, how.mode), how.ttl)
     zones = Zones(hosts.local(ctx.config)[0])
     zones.tell(policy.bundle.name)
+    client, _, token = asker
     for text in names:
         if is_address(text):
-            yield {**explain_name(policy, text, client, rtype), "answer": None}
+            yield {**explain_name(policy, text, client, rtype, token), "answer": None}
             continue
         try:
             name = parse_name(text, single=True)
         except BadName as error:
             raise SinkholeError(f"{text!r} is not a name: {error}") from error
-        found = explain_name(policy, name, client, rtype)
-        verdict = policy.decide(policy.profile(client), key(name.encode()), QTYPE.reverse[rtype])
+        found = explain_name(policy, name, client, rtype, token)
+        verdict = policy.decide(policy.profile(client, token), key(name.encode()), QTYPE.reverse[rtype])
         packet = _packet(name, rtype)
         query = read_query(packet)
         assert query
@@ -92,7 +98,7 @@ def _explained(
         found["answer"] = None
         if local or blocks:
             engine = Engine(policy, Lookup(_Nobody([]).route, Cache()), answers, zones=zones)
-            found["answer"] = _answer(engine, packet, client, verdict)
+            found["answer"] = _answer(engine, packet, asker, verdict)
         yield found
 
 
@@ -107,13 +113,13 @@ def _packet(name: str, rtype: str) -> bytes:
     return bytes(DNSRecord(q=DNSQuestion(name, QTYPE.reverse[rtype], CLASS.IN)).pack())
 
 
-def _answer(engine: Engine, packet: bytes, client: str, verdict: Verdict) -> dict[str, Any]:
+def _answer(engine: Engine, packet: bytes, asker: Private, verdict: Verdict) -> dict[str, Any]:
     """What the client would receive when the name is not forwarded: from the resolver itself, read by dnslib.
 
     Of an alias it is the alias alone; ``rcode`` is None when there would be no answer at all.
     """
     replies: list[bytes] = []
-    engine.handle(packet, (client, 0), lambda reply, _: replies.append(reply))
+    engine.handle(packet, asker, lambda reply, _: replies.append(reply), bool(asker.name))
     answers = [DNSRecord.parse(reply) for reply in replies]
     return {
         "rcode": RCODE[answers[0].header.rcode] if answers else None,

@@ -15,6 +15,7 @@ from dnslib import QTYPE
 from sinkhole import journal
 from sinkhole.catalogue.model import Target, parse_duration, parse_service, parse_target
 from sinkhole.cli import context, instants, tables
+from sinkhole.cli.options import ConfigOption, JsonOption
 from sinkhole.document import in_words, suggest
 from sinkhole.errors import JournalError, SinkholeError
 from sinkhole.names import key, public_suffixes
@@ -55,7 +56,7 @@ def request(
     approve: Annotated[
         bool, typer.Option("--approve", help="Approve it at once; not where a directive wants two people.")
     ] = False,
-    config: context.ConfigOption = None,
+    config: ConfigOption = None,
 ) -> None:
     """Ask for an exception; it holds from its approval on.
 
@@ -97,7 +98,7 @@ def request(
 
 
 @exception.command("approve")
-def approve_request(id: _Id, by: _By = None, config: context.ConfigOption = None) -> None:
+def approve_request(id: _Id, by: _By = None, config: ConfigOption = None) -> None:
     """Approve a request: from now on it holds, on running resolvers within a second.
 
     \b
@@ -113,7 +114,7 @@ def approve_request(id: _Id, by: _By = None, config: context.ConfigOption = None
 
 
 @exception.command()
-def deny(id: _Id, by: _By = None, config: context.ConfigOption = None) -> None:
+def deny(id: _Id, by: _By = None, config: ConfigOption = None) -> None:
     """Deny a request."""
     ctx = context.load(config)
     with journal.open_for_writing(ctx.journal) as opened:
@@ -123,7 +124,7 @@ def deny(id: _Id, by: _By = None, config: context.ConfigOption = None) -> None:
 
 
 @exception.command()
-def revoke(id: _Id, by: _By = None, config: context.ConfigOption = None) -> None:
+def revoke(id: _Id, by: _By = None, config: ConfigOption = None) -> None:
     """End an exception that is in force."""
     ctx = context.load(config)
     with journal.open_for_writing(ctx.journal) as opened:
@@ -135,8 +136,8 @@ def revoke(id: _Id, by: _By = None, config: context.ConfigOption = None) -> None
 @exception.command("list")
 def list_exceptions(
     everything: Annotated[bool, typer.Option("--all", help="Those that are over or denied too.")] = False,
-    config: context.ConfigOption = None,
-    as_json: context.JsonOption = False,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """The exceptions that are asked for or in force."""
     ctx = context.load(config)
@@ -170,7 +171,7 @@ def verify(
     head: Annotated[
         str | None, typer.Option(metavar="HASH", help="The hash that this command told before, kept elsewhere.")
     ] = None,
-    config: context.ConfigOption = None,
+    config: ConfigOption = None,
 ) -> None:
     """Check that nobody changed the record of exceptions, and print how many entries it has and its hash.
 

@@ -12,6 +12,7 @@ import typer
 
 from sinkhole import bundle
 from sinkhole.cli import context, tables
+from sinkhole.cli.options import ConfigOption, JsonOption
 from sinkhole.compiler.build import describe
 from sinkhole.errors import SinkholeError
 from sinkhole.exports.publish import export as export_list
@@ -41,7 +42,7 @@ def export(
     format: Annotated[str, typer.Option("--format", metavar="FMT", help=f"One of: {', '.join(FORMATS)}.")],
     output: OutputOption = None,
     per_line: PerLineOption = 1,
-    config: context.ConfigOption = None,
+    config: ConfigOption = None,
 ) -> None:
     """Write one list in one format.
 
@@ -70,7 +71,7 @@ def put(pieces: Iterable[bytes], output: Path | None) -> None:
 
 
 @lists.command("list")
-def list_lists(config: context.ConfigOption = None, as_json: context.JsonOption = False) -> None:
+def list_lists(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """The lists that the catalogue and the configuration define."""
     ctx = context.load(config)
     specs = ctx.config.all_lists(ctx.catalogue)
@@ -89,8 +90,8 @@ def list_lists(config: context.ConfigOption = None, as_json: context.JsonOption 
 @lists.command()
 def show(
     list_id: Annotated[str, typer.Argument(metavar="ID", help="The list.")],
-    config: context.ConfigOption = None,
-    as_json: context.JsonOption = False,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """One list: what it is made of, and every rule that its author states, with the line that states it."""
     ctx = context.load(config)
@@ -119,8 +120,8 @@ def show(
 def diff(
     before: Annotated[str, typer.Argument(metavar="A", help="A bundle: its name, its directory, or `current`.")],
     after: Annotated[str, typer.Argument(metavar="B", help="Another one.")],
-    config: context.ConfigOption = None,
-    as_json: context.JsonOption = False,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """The entries that differ between two bundles, one a line: `-` for what only A has, `+` for what only B has.
 

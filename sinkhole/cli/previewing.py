@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterable
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Annotated, TextIO
+from typing import Annotated
 
 import typer
 
 from sinkhole import bundle
 from sinkhole.cli import context, instants, tables
+from sinkhole.cli.options import ConfigOption, JsonOption
 from sinkhole.errors import SinkholeError
 from sinkhole.policy import preview
 from sinkhole.policy.policy import Policy
+from sinkhole.queries import DIRECTORY, Reader
 
 policy = typer.Typer(help="The policy as a whole.", no_args_is_help=True)
 
@@ -31,11 +34,15 @@ def _group() -> None:
 def show_preview(
     queries: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Ask these queries, `client name type` a line; `-` is standard input."),
+        typer.Option(
+            metavar="FILE",
+            help="Ask these queries: lines of the query log, or `client name type`; `-` is standard input, `log` the "
+            "query log itself.",
+        ),
     ] = None,
     at: Annotated[str | None, typer.Option(metavar="TIME", help="At which instant. Default: now.")] = None,
-    config: context.ConfigOption = None,
-    as_json: context.JsonOption = False,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Say what the configuration as it is now would change against the bundle in use, and apply nothing.
 
@@ -44,6 +51,7 @@ def show_preview(
 
     \b
     sinkhole policy preview -c sinkhole.yaml
+    sinkhole policy preview -c sinkhole.yaml --queries log
     sinkhole policy preview -c sinkhole.yaml --queries yesterday.txt
     """
     ctx = context.load(config)
@@ -57,8 +65,7 @@ def show_preview(
         changes = list(preview.changes(before, after))
         replay = None
         if queries:
-            lines = sys.stdin if str(queries) == "-" else stack.enter_context(_open(queries))
-            replay = preview.replay(before, after, lines)
+            replay = preview.replay(before, after, _lines(queries, ctx, stack))
     if as_json:
         told = {
             "changes": [change._asdict() for change in changes],
@@ -95,8 +102,12 @@ def _some(change: preview.Change) -> str:
     return ", ".join(change.names[:5]) + (", …" if change.total > 5 else "")
 
 
-def _open(path: Path) -> TextIO:
+def _lines(path: Path, ctx: context.Context, stack: ExitStack) -> Iterable[str]:
+    if str(path) == "log":
+        return (line.decode(errors="replace") for line, _ in Reader(ctx.config.state_dir / DIRECTORY).all())
+    if str(path) == "-":
+        return sys.stdin
     try:
-        return path.open(encoding="utf-8", errors="replace")
+        return stack.enter_context(path.open(encoding="utf-8", errors="replace"))
     except OSError as error:
         raise SinkholeError(f"cannot read {path}: {error.strerror}") from error

@@ -4,24 +4,30 @@ from __future__ import annotations
 
 import sys
 from types import TracebackType
+from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
+from sinkhole.feeds.body import shown
 
-from sinkhole.feeds.fetch import shown
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
 
 
 class Bars:
     """``with Bars() as bars:`` shows what ``bars.update(what, done, total)`` reports; safe to call from any thread."""
 
     def __init__(self) -> None:
-        console = Console(stderr=True)
+        self._tasks: dict[str, TaskID] = {}
+        self._active: Progress | None = None
         self._shown = sys.stderr.isatty()
+        if not self._shown:
+            return
+        from rich.console import Console  # which takes a while, and cron looks at no bars
+        from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TextColumn
+
+        console = Console(stderr=True)
         name, bar = TextColumn("{task.description}"), BarColumn()
         self._downloads = Progress(name, bar, DownloadColumn(), console=console, transient=True)
         self._steps = Progress(name, bar, MofNCompleteColumn(), console=console, transient=True)
-        self._tasks: dict[str, TaskID] = {}
-        self._active: Progress | None = None
 
     def __enter__(self) -> Bars:
         return self

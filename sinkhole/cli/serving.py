@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import secrets
+import socket
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
@@ -16,18 +17,20 @@ from typing import Any
 
 import typer
 
-from sinkhole import __version__, bundle
+from sinkhole import __version__, bundle, queries
 from sinkhole.cli import context
 from sinkhole.cli.building import STALE, age
+from sinkhole.cli.options import ConfigOption, JsonOption
 from sinkhole.compiler import build, history
 from sinkhole.config import Config
 from sinkhole.errors import BundleError, FeedError, SinkholeError
-from sinkhole.feeds.fetch import shown
+from sinkhole.feeds.body import shown
 from sinkhole.files import Lock
 from sinkhole.policy.exceptions import Permission
 from sinkhole.service import control, startup
-from sinkhole.service.configured import settings
-from sinkhole.service.sockets import Listening, inherited, listen
+from sinkhole.service.configured import keeping, settings
+from sinkhole.service.querylog import QueryLog, Store
+from sinkhole.service.sockets import Listening, inherited, listen, listen_web
 from sinkhole.service.supervisor import Built, Configured, Supervisor
 
 #: Exit codes of a build that leaves a bundle: everything fresh, some feed stale, some source refused.
@@ -38,7 +41,7 @@ WAIT, RELOAD, STATUS = 120, 1800.0, 90.0
 NICE = 10
 
 
-def serve(config: context.ConfigOption = None) -> None:
+def serve(config: ConfigOption = None) -> None:
     """Run the resolver until it is told to stop.
 
     Names that the policy blocks are answered at once; everything else is forwarded. With no configuration it listens on
@@ -56,21 +59,25 @@ def serve(config: context.ConfigOption = None) -> None:
     logging.basicConfig(format="sinkhole: %(message)s", level=logging.INFO, stream=sys.stderr)
     ctx = context.load(config)
     state = ctx.config.state_dir
-    with Lock(state / "serve.lock"):
+    store = Store(state / queries.DIRECTORY, keeping(ctx.config))
+    with Lock(state / "serve.lock"), QueryLog(store) as recorded:
         found, fresh = _begin(ctx)
-        sockets = _sockets(ctx.config)
+        sockets, web = _sockets(ctx.config)
+        everywhere = sockets[0]._replace(web=web)
         token = secrets.token_hex(16)
         supervisor = Supervisor(
             sockets,
-            _configured(ctx, ctx.config, token, sockets[0]),
+            _configured(ctx, ctx.config, token, everywhere),
             ctx.bundles,
             found=found,
             fresh=fresh,
-            configure=lambda: _configured(context.load(config), ctx.config, token, sockets[0]),
+            configure=lambda: _configured(context.load(config), ctx.config, token, everywhere),
             refresh=lambda offline: _build(config, offline),
             ready=_announce,
+            queries=recorded,
             commands=control.listen(state),
             register=_register(ctx),
+            web=web,
         )
         try:
             asyncio.run(supervisor.run())
@@ -78,19 +85,21 @@ def serve(config: context.ConfigOption = None) -> None:
             (state / control.NAME).unlink(missing_ok=True)
 
 
-def _sockets(config: Config) -> Sequence[Listening]:
-    """Those that systemd opened, if any, in place of all that the configuration says; for each worker."""
-    if found := inherited(os.environ, config.workers):
-        logging.info(
-            "systemd listens on %s; listen.dns and listen.dot do not count",
-            ", ".join(map(str, (*found[0].endpoints, *found[0].encrypted))),
-        )
-        return found
+def _sockets(config: Config) -> tuple[Sequence[Listening], Sequence[socket.socket]]:
+    """For each worker, and for the web. What systemd opened takes the place of what the configuration says."""
+    found = inherited(os.environ)
+    told = ((found.webs, "listen.web does"), ((*found.endpoints, *found.encrypted), "listen.dns and listen.dot do"))
+    for endpoints, keys in told:
+        if endpoints:
+            logging.info("systemd listens on %s; %s not count", ", ".join(map(str, endpoints)), keys)
+    web = found.web or listen_web(config.listen.web)
+    if found.udp or found.tcp or found.dot:
+        return [found._replace(web=())] * config.workers, web
     optional = "dns" not in config.listen.model_fields_set
-    return listen(config.listen.dns, config.workers, dot=config.listen.dot, optional=optional)
+    return listen(config.listen.dns, config.workers, dot=config.listen.dot, optional=optional), web
 
 
-def reload(config: context.ConfigOption = None) -> None:
+def reload(config: ConfigOption = None) -> None:
     """Have the running instance read its configuration again, and say how that went.
 
     The instance is the one that uses the state directory of this configuration. It reads its own configuration file,
@@ -109,7 +118,7 @@ def reload(config: context.ConfigOption = None) -> None:
     print("reloaded")
 
 
-def status(config: context.ConfigOption = None, as_json: context.JsonOption = False) -> None:
+def status(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """How the running instance is: its workers, the bundle in force, feeds, and what became of the queries.
 
     Exit code 0: all lists are in force and fresh. 1: none runs, or it answers SERVFAIL because its lists are not
@@ -124,7 +133,7 @@ def status(config: context.ConfigOption = None, as_json: context.JsonOption = Fa
     print(json.dumps(found, ensure_ascii=False) if as_json else _told(found))
     if found["state"] == startup.CLOSED:
         raise typer.Exit(1)
-    ready = found["state"] == startup.READY and all(worker["ready"] for worker in found["workers"])
+    ready = found["state"] == startup.READY and all(worker["ready"] for _, worker in _processes(found))
     if not ready or found["rejected"] or any(feed["stale"] for feed in found["feeds"]):
         raise typer.Exit(STALE)
 
@@ -151,14 +160,24 @@ def _told(found: dict[str, Any]) -> str:
     if found["rejected"]:
         lines.append(f"bundle {found['rejected']} is newer and cannot be used; see the log")
     lines.append(f"policy: next change {found['policy-changes-at'] or 'by configuration only'}")
-    for worker in found["workers"]:
+    for name, worker in _processes(found):
         ready = "ready" if worker["ready"] else "not ready"
-        lines.append(f"worker {worker['number']}: process {worker['pid']}, {ready}, restarts: {worker['restarts']}")
+        lines.append(f"{name}: process {worker['pid']}, {ready}, restarts: {worker['restarts']}")
     lines += [f"feed {feed['id']}: {feed['error']}" for feed in found["feeds"] if feed["stale"]]
     lines.append("queries: " + ", ".join(f"{name} {count}" for name, count in found["counters"].items()))
+    recorded = found["query-log"]
+    trouble = f"; it cannot be written: {recorded['error']}" if recorded["error"] else ""
+    lines.append(f"query log: {recorded['bytes'] / (1 << 20):.1f} MB since {recorded['since'] or 'now'}{trouble}")
     if last := found["reload"]:
         lines.append(f"last reload: {'done' if last['ok'] else 'refused'}" + _among(last["said"]))
     return "\n".join(lines)
+
+
+def _processes(found: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every process of a status that answers, and what it is called."""
+    yield from ((f"worker {worker['number']}", worker) for worker in found["workers"])
+    if found["web"]:
+        yield "web", found["web"]
 
 
 def _among(texts: list[str]) -> str:
@@ -244,6 +263,7 @@ def _configured(ctx: context.Context, running: Config, token: str, listening: Li
             for field, key in places.items()
             if getattr(ctx.config, field) != getattr(running, field)
         ),
+        keeping(ctx.config),
     )
 
 
@@ -283,8 +303,10 @@ async def _build(config: Path | None, offline: bool) -> Built:
 def _announce(listening: Listening) -> None:
     endpoints, encrypted = listening.endpoints, listening.encrypted
     over_tls = f"; over TLS on {', '.join(map(str, encrypted))}" if encrypted else ""
+    over_http = f"; over HTTP on {', '.join(map(str, listening.webs))}" if listening.web else ""
     print(
-        f"sinkhole {__version__} answers on {', '.join(map(str, endpoints))}{over_tls}; try: {_try(listening)}",
+        f"sinkhole {__version__} answers on {', '.join(map(str, endpoints))}{over_tls}{over_http}; "
+        f"try: {_try(listening)}",
         flush=True,
     )
 

@@ -11,11 +11,12 @@ import typer
 
 from sinkhole import __version__, config
 from sinkhole.cli import context
+from sinkhole.cli.options import ConfigOption
 from sinkhole.errors import SinkholeError
 from sinkhole.service import hosts
 
 
-def check(config: context.ConfigOption = None) -> None:
+def check(config: ConfigOption = None) -> None:
     """Validate the configuration and the catalogue, and run the tests of the policy (`expect`).
 
     Every problem is printed at once, each with file, line, column, the path of the key, and what is allowed. The tests

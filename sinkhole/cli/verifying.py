@@ -13,12 +13,13 @@ from typing import Annotated, NamedTuple
 import typer
 
 from sinkhole.cli import context, tables
+from sinkhole.cli.options import ConfigOption, JsonOption
 from sinkhole.cli.progress import Bars
 from sinkhole.compiler.compile import Compiled
 from sinkhole.errors import SinkholeError
+from sinkhole.exports import INDEX
 from sinkhole.exports.allowing import NEUTRAL
 from sinkhole.exports.loss import Loss
-from sinkhole.exports.publish import INDEX
 from sinkhole.exports.verify.comparison import Asked, Row, consumers, in_engine, in_standin
 from sinkhole.exports.verify.engines import ENGINES, Engine
 from sinkhole.exports.verify.standins import STANDINS
@@ -67,8 +68,8 @@ def exports(
     require: Annotated[
         bool, typer.Option("--require", help="Software that is not installed is an error, not a note.")
     ] = False,
-    config: context.ConfigOption = None,
-    as_json: context.JsonOption = False,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Load every export into the software that it is for, and compare what that blocks with what the list says.
 

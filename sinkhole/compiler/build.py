@@ -20,13 +20,14 @@ from sinkhole.compiler.change import Before
 from sinkhole.compiler.compile import Compiled, compile_list, own_rules
 from sinkhole.compiler.parallel import spare
 from sinkhole.compiler.parsed import Cache
-from sinkhole.compiler.plan import ListPlan, Plan, SourcePlan
+from sinkhole.compiler.planned import ListPlan, Plan, SourcePlan
 from sinkhole.compiler.source import SourceRules, Text
 from sinkhole.compiler.tool import tool
 from sinkhole.errors import FeedError, FormatError, GuardError
-from sinkhole.feeds.fetch import shown
+from sinkhole.feeds.body import shown
 from sinkhole.feeds.store import Copy, Fetcher, Store
-from sinkhole.policy.special import ENFORCED, record
+from sinkhole.rules import ENFORCED
+from sinkhole.seals import Seals
 
 #: How many bundles stay for a look back.
 KEEP = 5
@@ -176,7 +177,7 @@ class _Chooser:
         self.accepted: list[str] = []
 
     def compile(self) -> Compiled:
-        compiled = compile_list(self.entry, self._newest)
+        compiled = compile_list(self.entry, self._newest, self.cache)
         was = self.before.list(self.entry.id) if self.before else None
         if was and [report.sha256 for report in compiled.reports] != [found["sha256"] for found in was["sources"]]:
             why = list(change.list_refusals(compiled, was))
@@ -185,7 +186,7 @@ class _Chooser:
             elif why:
                 self.refused += why
                 self.used.clear()
-                compiled = compile_list(self.entry, self._previous)
+                compiled = compile_list(self.entry, self._previous, self.cache)
         return compiled
 
     def _newest(self, source: SourcePlan) -> SourceRules | None:
@@ -231,17 +232,20 @@ def build(
     keep: bool = True,
     cache: Cache | None = None,
     test: Callable[[bundle.Bundle], Iterable[str]] = lambda _: (),
+    seals: Seals | None = None,
     progress: Progress = quiet,
 ) -> Built:
     """Compile ``plan`` into a bundle below ``directory`` and make it the current one; not ``keep``: change nothing.
 
     ``test`` gives what is wrong with the bundle that was made; then it raises GuardError and the one in use stays.
+    ``seals`` know the hashes of files that did not change.
 
     What a guard refuses is left out unless ``accept``. When the inputs are those of the bundle in use, or of one that
     was rolled back from, nothing is compiled.
     """
     feeds = tuple(feeds)
-    before = change.before(directory)
+    seals = seals or Seals()
+    before = change.before(directory, seals)
     back = history.rolled_back(directory)
     wanted = inputs(plan, feeds)
     if before and wanted in (before.inputs, back and back.inputs):
@@ -253,7 +257,7 @@ def build(
     if keep:
         progress("bundle", 0, None)
         path = _write(plan, choice, described, directory)
-        if wrong := list(test(bundle.load(path))):
+        if wrong := list(test(bundle.load(path, seals.sha256))):
             raise GuardError("\n".join([*wrong, "the bundle in use stays in use"]))
         history.use(directory, path)
         bundle.prune(directory, KEEP)
@@ -263,6 +267,8 @@ def build(
 
 
 def _write(plan: Plan, choice: Choice, described: Iterable[Mapping[str, Any]], directory: Path) -> Path:
+    from sinkhole.policy.special import record  # with the engine for patterns, which a build of nothing new is without
+
     manifest = {
         "tool": tool(),
         "inputs": _inputs(plan, choice.texts),

@@ -14,9 +14,10 @@ from typing import Any, NamedTuple
 
 from sinkhole import bundle
 from sinkhole.compiler.compile import Compiled
-from sinkhole.compiler.plan import ListPlan
+from sinkhole.compiler.planned import ListPlan
 from sinkhole.compiler.source import SourceReport, Text
 from sinkhole.errors import BundleError
+from sinkhole.seals import Seals
 
 #: Rules, lines or entries that may come, go or be skipped whatever the shares are.
 FEW = 50
@@ -47,11 +48,11 @@ class Before(NamedTuple):
         return Text(self.path / "sources" / sha256, sha256)
 
 
-def before(directory: Path) -> Before | None:
+def before(directory: Path, seals: Seals | None = None) -> Before | None:
     """The bundle in use below ``directory``; None when there is none, or it is damaged."""
     path = bundle.current(directory)
     try:
-        return Before(path, bundle.load(path).manifest) if path else None
+        return Before(path, bundle.load(path, (seals or Seals()).sha256).manifest) if path else None
     except BundleError:
         return None
 

@@ -9,13 +9,13 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator
 from ipaddress import ip_network
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-import re2
-
-from sinkhole.catalogue.model import Target
 from sinkhole.names import key, lineage, listed_suffixes, unkey, wild_suffixes
 from sinkhole.rules import Kind, On, Rule, Scope, Special
+
+if TYPE_CHECKING:  # which would bring the whole model of the catalogue along
+    from sinkhole.catalogue.model import Target
 
 #: Names that no pattern is about: one that finds any of them finds nearly all below that suffix.
 _NOBODYS = tuple(
@@ -103,6 +103,8 @@ def _special_refusal(rule: Special, fence: Fence) -> str | None:
         return "a network as wide as many" if wide else None
     if rule.kind.allow or rule.on not in (On.PATTERN, On.NOT_PATTERN):
         return None
+    import re2  # for the few texts that have patterns
+
     pattern = re2.compile(rule.what)
     if any(bool(pattern.search(name)) is (rule.on is On.PATTERN) for name in _NOBODYS):
         return "matches every name below a public suffix"

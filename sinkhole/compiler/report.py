@@ -10,12 +10,11 @@ from sinkhole import bundle
 from sinkhole.compiler.build import Built
 from sinkhole.compiler.compile import Compiled
 from sinkhole.compiler.parsed import Cache
-from sinkhole.compiler.plan import Plan
+from sinkhole.compiler.planned import Plan
 from sinkhole.compiler.ranges import BOUNDS, keys_in
 from sinkhole.compiler.source import SourceReport, SourceRules, Text
-from sinkhole.policy.policy import INTERNAL
-from sinkhole.policy.special import ENFORCED, stated
-from sinkhole.rules import Special
+from sinkhole.policy.verdict import INTERNAL
+from sinkhole.rules import ENFORCED, Special
 
 #: (added, removed).
 Change = tuple[int, int]
@@ -63,10 +62,14 @@ def report(built: Built, plan: Plan, cache: Cache) -> dict[str, Any]:
 
 
 def _list_change(made: Compiled, was: Mapping[str, Any] | None, opened: bundle.Bundle | None) -> Change:
+    if was and made.since and made.since.version == was["version"] and not made.stated:
+        return made.since.came, made.since.went
     now = made.size
     new = {(rule._replace(line=0), source) for rule, source in made.stated if rule.on in ENFORCED}
     if not was or not opened:
         return now + len(new), 0
+    from sinkhole.policy.special import stated  # with the engine for patterns
+
     number = opened.lists.index(made.plan.id)
     kept = sum(
         _kept(found, number, *opened.between(start, end))

@@ -9,10 +9,9 @@ from typing import Any, NamedTuple
 
 from sinkhole.compiler.blocklist import keys_of
 from sinkhole.compiler.guard import Fence, Quarantined, guard, guard_special
-from sinkhole.compiler.plan import SourcePlan
+from sinkhole.compiler.planned import SourcePlan
 from sinkhole.compiler.ranges import Ranges, count, cut
-from sinkhole.feeds.fetch import shown
-from sinkhole.formats import detect, format_named, read_mixed
+from sinkhole.feeds.body import shown
 from sinkhole.rules import Kind, Rule, Scope, Skipped, Special
 
 
@@ -62,12 +61,14 @@ class SourceReport(NamedTuple):
 
 
 class SourceRules(NamedTuple):
-    """The rules of one source: sorted keys by kind, in ranges; special rules; and the rules that it takes back."""
+    """The rules of one source: sorted keys by kind, in ranges; special rules; and the rules that it takes back.
+    ``name`` is what the cache calls them, where there is one."""
 
     keys: Mapping[Kind, Ranges]
     special: tuple[Special, ...]
     disabled: tuple[Rule | Special, ...]
     report: SourceReport
+    name: str = ""
 
 
 def read_source(source: SourcePlan, text: Text, allows: bool, fence: Fence) -> SourceRules:
@@ -75,6 +76,8 @@ def read_source(source: SourcePlan, text: Text, allows: bool, fence: Fence) -> S
 
     Raises :class:`~sinkhole.errors.FormatError` for a text of no known format.
     """
+    from sinkhole.formats import detect, format_named, read_mixed  # a tenth of the start of a build of nothing new
+
     data = text.path.read_bytes()
     format = detect(data) if source.format == "auto" else format_named(source.format)
     parsed = read_mixed(data, format) if source.format == "auto" else format.read(data)

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from sinkhole.compiler.compile import Compiled
-from sinkhole.compiler.plan import ListPlan
+from sinkhole.compiler.planned import ListPlan
 from sinkhole.errors import FormatError, SinkholeError
-from sinkhole.exports import readme
+from sinkhole.exports import INDEX, README, readme
 from sinkhole.exports.allowing import exceptions
 from sinkhole.exports.fit import Fitted, fit_ready
 from sinkhole.exports.loss import Loss
@@ -29,7 +29,6 @@ from sinkhole.formats import FORMATS, rpz
 from sinkhole.formats.format import Format, Header
 from sinkhole.names import key
 
-INDEX = "index.json"
 _EXPIRES = "1 day"
 _SERIAL = re.compile(rb"^@ SOA \S+ \S+ (\d+) ", re.M)
 #: How much of a file holds its header, in octets.
@@ -85,7 +84,7 @@ def _write_page(directory: Path, plans: Iterable[ListPlan], published: Iterable[
     files: dict[str, list[tuple[Format, str, int, Loss]]] = {}
     for file in published:
         files.setdefault(file.list, []).append((FORMATS[file.format], file.path, file.rules, file.loss))
-    path = directory / readme.README
+    path = directory / README
     if not path.exists() or _read_head(path).startswith(readme.MARK):
         write_atomic(path, readme.page(plans, files))
 

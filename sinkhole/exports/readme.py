@@ -5,11 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 
-from sinkhole.compiler.plan import ListPlan
+from sinkhole.compiler.planned import ListPlan
 from sinkhole.exports.loss import Loss
 from sinkhole.formats.format import Format
 
-README = "README.md"
 #: How the page begins; one that begins otherwise is somebody's own.
 MARK = b"<!-- Written by `sinkhole build`: what is changed here is lost. -->\n"
 _HEAD = """

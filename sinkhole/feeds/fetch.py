@@ -1,4 +1,4 @@
-"""Where a list comes from: the only HTTP client for lists, and the reader of local files. A location in, bytes out.
+"""What is at a URL: the only HTTP client for lists. A URL in, the bytes of its body out.
 
 What arrives is bounded on every side: bytes on the wire, bytes after decompression, hops, retries, and the time of it
 all, which a timer enforces on the socket itself, so neither a handshake nor a header nor a body can be dripped past it.
@@ -11,25 +11,16 @@ that the source names, never for another one it redirects to. No environment var
 
 from __future__ import annotations
 
-import io
-import os
-import random
 import re
 import socket
 import ssl
-import stat
-import time
-import zlib
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
 from email.utils import parsedate_to_datetime
 from functools import partial
 from http.client import IncompleteRead
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
-from itertools import chain
-from pathlib import Path
 from threading import Timer
-from typing import NamedTuple
 from urllib.parse import urljoin, urlsplit
 
 import requests
@@ -40,129 +31,28 @@ from urllib3.exceptions import HTTPError
 
 from sinkhole import __version__
 from sinkhole.errors import FeedError
+from sinkhole.feeds.body import (
+    LIMITS,
+    MACHINE,
+    NO_VALIDATORS,
+    Failure,
+    Fetched,
+    Limits,
+    Machine,
+    NotModified,
+    Progress,
+    Validators,
+    arriving,
+    collect,
+    inflate,
+    no_progress,
+    shown,
+)
 
-#: Called with (bytes received, bytes expected or ``None``), first with 0; what it raises ends the download.
-Progress = Callable[[int, int | None], None]
-
-
-class Limits(NamedTuple):
-    """Bounds of one fetch: ``wire`` and ``decoded`` in bytes, the times in seconds.
-
-    ``total`` covers everything, the waits between attempts too; ``read`` is the longest silence; ``retry_after`` is the
-    longest wait that a server may ask for: a longer one ends the fetch.
-    """
-
-    wire: int = 256 << 20
-    decoded: int = 256 << 20
-    connect: float = 10
-    read: float = 30
-    total: float = 300
-    redirects: int = 5
-    retries: int = 2
-    retry_after: float = 60
-
-
-class Validators(NamedTuple):
-    """What makes the next request conditional (RFC 9110 8.8); empty when the server gave none."""
-
-    etag: str = ""
-    last_modified: str = ""
-
-
-class Fetched(NamedTuple):
-    """A whole body, decompressed; nothing is known yet of what it holds."""
-
-    data: bytes
-    validators: Validators
-
-
-class NotModified(NamedTuple):
-    """The copy that the given validators belong to is still the current one."""
-
-
-def resolve(host: str, port: int) -> list[str]:
-    """The addresses of a host as the system resolves it, in the order to try them. Raises ``OSError``."""
-    return [str(at[0]) for *_, at in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
-
-
-class Machine(NamedTuple):
-    """What a fetch needs from its surroundings. ``verify`` is true, or the path of the CA bundle to trust instead."""
-
-    resolve: Callable[[str, int], list[str]] = resolve
-    clock: Callable[[], float] = time.monotonic
-    sleep: Callable[[float], None] = time.sleep
-    chance: Callable[[], float] = random.random
-    verify: bool | str = True
-
-
-LIMITS = Limits()
-MACHINE = Machine()
-NO_VALIDATORS = Validators()
-
-_STEP = 65536
 _REDIRECTS = (301, 302, 303, 307, 308)
 _PASSING = (429, 500, 502, 503, 504)
 _NAT64 = IPv6Network("64:ff9b::/96")  # RFC 6052 2.1
 _UNICAST = IPv6Network("2000::/3")  # all that is given out of RFC 4291's global unicast
-
-
-def shown(location: str) -> str:
-    """A URL or path as it may be printed: no user name and password, no control characters, at most 200 characters."""
-    text = re.sub(r"(?<=://)[^/?#]*@", "", location)[:200]
-    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
-
-
-def no_progress(received: int, total: int | None) -> None:
-    """The ``Progress`` that tells nobody."""
-
-
-def load(
-    location: str,
-    validators: Validators = NO_VALIDATORS,
-    progress: Progress = no_progress,
-    *,
-    limits: Limits = LIMITS,
-    allow_local: bool = False,
-    within: Collection[str] = (),
-    machine: Machine = MACHINE,
-) -> Fetched | NotModified:
-    """:func:`fetch` for a URL, :func:`read_file` for anything else."""
-    if "://" in location:
-        return fetch(location, validators, progress, limits=limits, allow_local=allow_local, machine=machine)
-    return read_file(location, progress, limits=limits, within=within)
-
-
-def read_file(
-    path: str | os.PathLike[str],
-    progress: Progress = no_progress,
-    *,
-    limits: Limits = LIMITS,
-    within: Collection[str] = (),
-) -> Fetched:
-    """A regular file, decompressed when it is gzip; with ``within``, one in or below these directories after all links
-    are followed. Raises ``FeedError``."""
-    try:
-        real = os.path.realpath(path)
-        if within and not any(Path(real).is_relative_to(os.path.realpath(directory)) for directory in within):
-            raise _Failure(f"it is {shown(real)}, and files are read from {' and '.join(within)} only")
-        # Not blocking, because to open a pipe would wait for its writer.
-        with open(os.open(real, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW), "rb") as file:
-            status = os.fstat(file.fileno())
-            if not stat.S_ISREG(status.st_mode):
-                raise _Failure("not a regular file")
-            data = _collect(_inflate(_received(file.read, status.st_size, progress, limits)), limits)
-    except (_Failure, OSError) as error:
-        why = error.strerror if isinstance(error, OSError) else error
-        raise FeedError(f"{shown(os.fspath(path))}: {why}") from error
-    return Fetched(data, NO_VALIDATORS)
-
-
-def read_stream(read: Callable[[int], bytes], name: str, *, limits: Limits = LIMITS) -> Fetched:
-    """All that ``read`` gives, such as standard input, decompressed when it is gzip. Raises ``FeedError``."""
-    try:
-        return Fetched(_collect(_inflate(_received(read, None, no_progress, limits)), limits), NO_VALIDATORS)
-    except _Failure as error:
-        raise FeedError(f"{name}: {error}") from error
 
 
 def fetch(
@@ -187,13 +77,13 @@ def fetch(
                 response = _follow(stack, url, validators, limits, allow_local, machine, deadline)
                 answer = _answer(response, validators, progress, limits)
             failure = None
-        except _Failure as error:
+        except Failure as error:
             failure = error.with_traceback(None)  # which would keep what was received in memory
         except (requests.RequestException, HTTPError, OSError) as error:
             failure = _transport_failure(error, limits)
         # The timer's cut looks like the end of the body or like any failure of the transport.
         if machine.clock() >= deadline:
-            failure = _Failure(f"not finished within {limits.total:g} s")
+            failure = Failure(f"not finished within {limits.total:g} s")
         if failure is None:
             return answer
         wait = (2**attempt if failure.wait is None else failure.wait) * (1 + machine.chance() / 2)
@@ -201,15 +91,6 @@ def fetch(
             raise FeedError(f"{shown(url)}: {failure}", failure.wait and wait) from failure
         machine.sleep(wait)
         attempt += 1
-
-
-class _Failure(Exception):
-    """Why an attempt failed, without the location; ``wait`` in seconds when the server said when to come back."""
-
-    def __init__(self, why: str, *, again: bool = False, wait: float | None = None) -> None:
-        super().__init__(why)
-        self.again = again
-        self.wait = wait
 
 
 def _follow(
@@ -244,8 +125,8 @@ def _follow(
         secure = urlsplit(url).scheme == "https"
         url = _checked(target, url)
         if secure and urlsplit(url).scheme != "https":
-            raise _Failure(f"redirects from https to {shown(url)}")
-    raise _Failure(f"redirects more than {limits.redirects} times, last to {shown(url)}")
+            raise Failure(f"redirects from https to {shown(url)}")
+    raise Failure(f"redirects more than {limits.redirects} times, last to {shown(url)}")
 
 
 def _checked(reference: str, base: str = "") -> str:
@@ -255,9 +136,9 @@ def _checked(reference: str, base: str = "") -> str:
         parts = urlsplit(url)
         usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
     except ValueError as error:
-        raise _Failure(f"not a valid URL: {shown(reference)}") from error
+        raise Failure(f"not a valid URL: {shown(reference)}") from error
     if not usable:
-        raise _Failure(f"{shown(url)} is not an http:// or https:// URL")
+        raise Failure(f"{shown(url)} is not an http:// or https:// URL")
     return url
 
 
@@ -291,11 +172,11 @@ def _dial(
     try:
         addresses = machine.resolve(host, port)
     except (OSError, UnicodeError) as error:
-        raise _Failure(f"cannot resolve {host}: {getattr(error, 'strerror', error)}", again=True) from error
+        raise Failure(f"cannot resolve {host}: {getattr(error, 'strerror', error)}", again=True) from error
     usable = [address for address in addresses if local or _is_public(address)]
     if not usable:
         where = " and ".join(addresses) or "no address"
-        raise _Failure(f"{host} is at {where}: only a source marked as local may be at an address that is not public")
+        raise Failure(f"{host} is at {where}: only a source marked as local may be at an address that is not public")
     failure: OSError | None = None
     for address in usable:
         try:
@@ -311,7 +192,7 @@ def _dial(
         timer.start()
         stack.callback(timer.cancel)
         return sock
-    raise _Failure(
+    raise Failure(
         f"cannot connect to {usable[-1]} port {port}: {(failure and failure.strerror) or failure}", again=True
     )
 
@@ -343,17 +224,17 @@ def _answer(
     if status in _PASSING:
         wait = _retry_after(headers)
         if wait is not None and wait > limits.retry_after:
-            raise _Failure(f"answered {status} and asks to come back in {wait:.0f} s", wait=wait)
-        raise _Failure(f"answered {status}", again=True, wait=wait)
+            raise Failure(f"answered {status} and asks to come back in {wait:.0f} s", wait=wait)
+        raise Failure(f"answered {status}", again=True, wait=wait)
     if status != 200:
-        raise _Failure(f"answered {status}")
+        raise Failure(f"answered {status}")
     encoding = headers.get("content-encoding", "identity").strip().lower()
     if encoding not in ("identity", "gzip", "x-gzip"):
-        raise _Failure(f"encoded as {shown(encoding)!r}, where gzip or identity was asked for")
+        raise Failure(f"encoded as {shown(encoding)!r}, where gzip or identity was asked for")
     length = headers.get("content-length", "")
     total = int(length) if re.fullmatch("[0-9]{1,18}", length) else None
     read = partial(response.raw.read, decode_content=False)
-    data = _collect(_inflate(_received(read, total, progress, limits)), limits)
+    data = collect(inflate(arriving(read, total, progress, limits)), limits)
     return Fetched(data, Validators(*(headers.get(name, "")[:1024] for name in ("etag", "last-modified"))))
 
 
@@ -368,59 +249,7 @@ def _retry_after(headers: Mapping[str, str]) -> float | None:
     return None
 
 
-def _received(read: Callable[[int], bytes], total: int | None, progress: Progress, limits: Limits) -> Iterator[bytes]:
-    """What arrives, in steps, until there is no more."""
-    received = 0
-    while True:
-        progress(received, total)
-        if max(received, total or 0) > limits.wire:
-            raise _Failure(f"larger than {limits.wire} bytes")
-        if not (chunk := read(_STEP)):
-            return
-        received += len(chunk)
-        yield chunk
-
-
-def _inflate(chunks: Iterator[bytes]) -> Iterator[bytes]:
-    """Gzip data (RFC 1952, any number of members) decompressed in pieces of at most 64 KiB; anything else as it is.
-
-    The first bytes decide rather than a header or a suffix: servers send a ``.gz`` file with and without
-    ``Content-Encoding: gzip``. One layer only; a second one is not a list.
-    """
-    head = b""
-    while len(head) < 2 and (chunk := next(chunks, b"")):
-        head += chunk
-    if not head.startswith(b"\x1f\x8b"):
-        yield from chain((head,), chunks)
-        return
-    decoder = zlib.decompressobj(31)
-    try:
-        for chunk in chain((head,), chunks):
-            while chunk:
-                if decoder.eof:
-                    chunk = chunk.lstrip(b"\0")  # padding, as tape drives leave it
-                    decoder = zlib.decompressobj(31) if chunk else decoder
-                    continue
-                yield decoder.decompress(chunk, _STEP)
-                chunk = decoder.unused_data if decoder.eof else decoder.unconsumed_tail
-        while not decoder.eof:
-            if not (piece := decoder.decompress(b"", _STEP)):
-                raise _Failure("gzip data that ends too early", again=True)
-            yield piece
-    except zlib.error as error:
-        raise _Failure("damaged gzip data") from error
-
-
-def _collect(pieces: Iterable[bytes], limits: Limits) -> bytes:
-    body = io.BytesIO()
-    for piece in pieces:
-        if body.tell() + len(piece) > limits.decoded:
-            raise _Failure(f"larger than {limits.decoded} bytes when decompressed")
-        body.write(piece)
-    return body.getvalue()
-
-
-def _transport_failure(error: BaseException | None, limits: Limits) -> _Failure:
+def _transport_failure(error: BaseException | None, limits: Limits) -> Failure:
     """The sentence for what ``requests`` and ``urllib3`` wrap in each other; the innermost error knows."""
     causes: list[BaseException] = []
     while error is not None:
@@ -428,11 +257,11 @@ def _transport_failure(error: BaseException | None, limits: Limits) -> _Failure:
         error = error.__cause__ or error.__context__
     for cause in reversed(causes):
         if isinstance(cause, ssl.SSLCertVerificationError):
-            return _Failure(f"the certificate is not accepted: {cause.verify_message}")
+            return Failure(f"the certificate is not accepted: {cause.verify_message}")
         if isinstance(cause, TimeoutError):
-            return _Failure(f"no data for {limits.read:g} s", again=True)
+            return Failure(f"no data for {limits.read:g} s", again=True)
         if isinstance(cause, IncompleteRead):
-            return _Failure("the body ends too early", again=True)
+            return Failure("the body ends too early", again=True)
     innermost = causes[-1]
     # A URL or a header that is not valid will not become so.
-    return _Failure(shown(f"{type(innermost).__name__}: {innermost}"), again=not isinstance(innermost, ValueError))
+    return Failure(shown(f"{type(innermost).__name__}: {innermost}"), again=not isinstance(innermost, ValueError))

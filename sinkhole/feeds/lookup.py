@@ -22,7 +22,7 @@ import dns.rcode
 
 from sinkhole.config import Endpoint, Server, is_address, system_resolvers
 from sinkhole.errors import ConfigError
-from sinkhole.feeds.fetch import resolve as ask_system
+from sinkhole.feeds.body import resolve as ask_system
 
 #: From a host name and a port to the addresses to try, in order; raises OSError.
 Resolve = Callable[[str, int], list[str]]

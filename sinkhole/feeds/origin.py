@@ -10,7 +10,7 @@ from typing import NamedTuple
 from urllib.parse import urljoin
 
 from sinkhole.errors import FeedError
-from sinkhole.feeds.fetch import (
+from sinkhole.feeds.body import (
     LIMITS,
     MACHINE,
     NO_VALIDATORS,
@@ -25,7 +25,6 @@ from sinkhole.feeds.fetch import (
 )
 from sinkhole.feeds.sniff import decode, why_not_a_list
 from sinkhole.feeds.store import Fetcher
-from sinkhole.formats import v2fly
 
 
 class Origin(NamedTuple):
@@ -71,6 +70,8 @@ def fetcher(origins: Iterable[Origin], *, limits: Limits = LIMITS, machine: Mach
 def _with_includes(place: str, get: Callable[..., Fetched | NotModified], limits: Limits, machine: Machine) -> Fetched:
     """A v2fly list and all that it includes as one text, within the bounds of one fetch: any that fails is a failure of
     the whole. Without validators, because what is included may change while the list does not."""
+    from sinkhole.formats import v2fly  # and all other formats, which nobody else needs in order to fetch
+
     texts: dict[str, bytes] = {}
     deadline = machine.clock() + limits.total
     size = 0

@@ -19,7 +19,9 @@ _ARCHIVES = (
     (b"Rar!\x1a", "a rar archive"),
 )
 # Tab, VT, FF, CR, ESC and the end-of-file of DOS (0x1A) do occur in text that people wrote; the readers see to them.
-_CONTROL = re.compile(rb"[\x00-\x08\x0e-\x19\x1c-\x1f\x7f]")
+_CONTROL = bytes((*range(9), *range(0x0E, 0x1A), *range(0x1C, 0x20), 0x7F))
+#: Octets that are looked through for those at a time, so that what is left without them never takes much memory.
+_STEP = 65536
 # A list in JSON is one of objects that name something, and begins with one about the list or with a name.
 _JSON = re.compile(rb'(?:\[\s*)?\{(?!\s*"(?:list|name)"\s*:)|\[\s*"')
 _EXPIRES = re.compile(rb"^[!#;][ \t]*Expires:[ \t]*([0-9]{1,4})(?![0-9])[ \t]*(h|d)?", re.I | re.M)
@@ -38,7 +40,7 @@ def decode(data: bytes) -> bytes:
             if encoding != "utf-8":
                 data = data.decode(encoding, "replace").encode()
             break
-    return data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    return data.replace(b"\r\n", b"\n").replace(b"\r", b"\n") if b"\r" in data else data
 
 
 def expires(text: bytes) -> float | None:
@@ -58,9 +60,9 @@ def why_not_a_list(data: bytes) -> str | None:
     for magic, what in _ARCHIVES:
         if text.startswith(magic):
             return f"{what}, not a list"
-    if found := _CONTROL.search(text):
-        line = text.count(b"\n", 0, found.start()) + 1
-        return f"binary, not a list: byte 0x{found.group()[0]:02x} in line {line}"
+    if (at := _control(text)) is not None:
+        line = text.count(b"\n", 0, at) + 1
+        return f"binary, not a list: byte 0x{text[at]:02x} in line {line}"
     if start.startswith(b"<"):
         return "an HTML or XML page, not a list"
     if _JSON.match(start):
@@ -69,4 +71,13 @@ def why_not_a_list(data: bytes) -> str | None:
         return "empty"
     if not _CONTENT.search(text):
         return "nothing but comments"
+    return None
+
+
+def _control(text: bytes) -> int | None:
+    """Where the first octet is that no text holds."""
+    for start in range(0, len(text), _STEP):
+        part = text[start : start + _STEP]
+        if len(part.translate(None, _CONTROL)) < len(part):
+            return start + next(at for at, octet in enumerate(part) if octet in _CONTROL)
     return None

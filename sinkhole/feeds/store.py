@@ -13,6 +13,7 @@ kept here holds the user name or password of a URL.
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Iterable
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 from datetime import datetime, timedelta
@@ -20,41 +21,73 @@ from pathlib import Path
 from threading import Event
 from typing import NamedTuple
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
-
 from sinkhole.errors import FeedError
-from sinkhole.feeds.fetch import Fetched, NotModified, Progress, Validators, shown
+from sinkhole.feeds.body import Fetched, NotModified, Progress, Validators, shown
 from sinkhole.feeds.sniff import decode, expires, why_not_a_list
 from sinkhole.files import TEMPORARY, write_atomic
+from sinkhole.seals import Seals
 
 #: After this long a feed is fetched without conditions, because servers do reuse an ETag for new content.
 UNCONDITIONAL = timedelta(days=7)
 
+#: For so long the record of a file that did not change may say that it was seen last.
+NOTED = timedelta(hours=1)
+
 #: The longest time for which a server's Retry-After keeps everybody away, whatever it says.
 LONGEST_WAIT = timedelta(days=1)
 
-#: What downloads, called with (location, validators, progress): ``fetch.load``, or it with its settings bound.
+#: What downloads, called with (location, validators, progress): ``body.load``, or it with its settings bound.
 Fetcher = Callable[[str, Validators, Progress], Fetched | NotModified]
 
 
-class State(BaseModel):
+class State(NamedTuple):
     """What is remembered about one source; the JSON file with kebab-case keys. An empty ``sha256``: never fetched."""
-
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", alias_generator=lambda name: name.replace("_", "-"), populate_by_name=True
-    )
 
     url: str
     etag: str = ""
     last_modified: str = ""
     sha256: str = ""
     bytes: int = 0
-    fetched_at: AwareDatetime | None = None
-    checked_at: AwareDatetime | None = None
+    fetched_at: datetime | None = None
+    checked_at: datetime | None = None
     error: str | None = None
-    since: AwareDatetime | None = None
+    since: datetime | None = None
     expires: float | None = None
-    not_before: AwareDatetime | None = None
+    not_before: datetime | None = None
+
+
+#: The types of the members of a state; instants are written as ISO 8601 with an offset.
+_INSTANTS = ("fetched_at", "checked_at", "since", "not_before")
+_TYPES: dict[str, tuple[type, ...]] = {
+    **dict.fromkeys(("url", "etag", "last_modified", "sha256"), (str,)),
+    "bytes": (int,),
+    "error": (str, type(None)),
+    "expires": (int, float, type(None)),
+    **dict.fromkeys(_INSTANTS, (datetime, type(None))),
+}
+
+
+def _written(state: State) -> bytes:
+    values = {name.replace("_", "-"): value for name, value in state._asdict().items()}
+    return json.dumps(values, default=_instant, indent=2).encode() + b"\n"
+
+
+def _instant(value: datetime) -> str:
+    return value.isoformat().replace("+00:00", "Z")
+
+
+def _state(data: bytes) -> State:
+    """The state in a file; raises ValueError or TypeError when it is none."""
+    values = {name.replace("-", "_"): value for name, value in dict(json.loads(data)).items()}
+    for name in _INSTANTS:
+        if values.get(name) is not None:
+            values[name] = datetime.fromisoformat(values[name])
+            if values[name].tzinfo is None:
+                raise ValueError("an instant without an offset")
+    state = State(**values)
+    if not all(isinstance(value, _TYPES[name]) for name, value in zip(state._fields, state, strict=True)):
+        raise ValueError("a member of another type")
+    return state
 
 
 class Copy(NamedTuple):
@@ -77,14 +110,15 @@ class Copy(NamedTuple):
 class Store:
     """The copies below ``directory``, made when first written. Who writes holds the lock of the state directory."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, seals: Seals | None = None) -> None:
         self.directory = directory
+        self.seals = seals or Seals()
 
     def state(self, location: str) -> State:
         """What is known of a source, also of one that never worked. A damaged state file counts as none."""
         try:
-            return State.model_validate_json(self._state_path(location).read_bytes())
-        except (OSError, ValidationError):
+            return _state(self._state_path(location).read_bytes())
+        except (OSError, ValueError, TypeError):
             return State(url=shown(location))
 
     def latest(self, location: str, now: datetime) -> Copy | None:
@@ -151,8 +185,8 @@ class Store:
         named = set()
         for path in self.directory.glob("*.json"):
             try:
-                named.add(State.model_validate_json(path.read_bytes()).sha256)
-            except ValidationError:
+                named.add(_state(path.read_bytes()).sha256)
+            except (ValueError, TypeError):
                 path.unlink()
         for path in (*self._blobs.glob("*"), *self.directory.glob(f"{TEMPORARY}*")):
             if path.name not in named:
@@ -170,9 +204,8 @@ class Store:
             return None
         path = self._blobs / state.sha256
         try:
-            with path.open("rb") as file:
-                if hashlib.file_digest(file, "sha256").hexdigest() != state.sha256:
-                    return None
+            if self.seals.sha256(path) != state.sha256:
+                return None
         except OSError:
             return None
         age = max(0.0, (now - state.checked_at).total_seconds())
@@ -189,18 +222,24 @@ class Store:
         try:
             got = fetcher(location, known, progress)
             if isinstance(got, NotModified):
-                new = state.model_copy(update={"checked_at": now, "error": None, "since": None, "not_before": None})
+                new = state._replace(checked_at=now, error=None, since=None, not_before=None)
             else:
                 new = self._keep(location, got, now)
         except FeedError as error:
             later = now + min(timedelta(seconds=error.wait), LONGEST_WAIT) if error.wait else None
-            failed = {"error": str(error), "since": state.since or now, "not_before": later}
-            self._write(location, state.model_copy(update=failed))
+            self._write(location, state._replace(error=str(error), since=state.since or now, not_before=later))
             # A new error, because the traceback of this one keeps the body that was refused in memory.
             return copy._replace(stale=True, error=str(error)) if copy else FeedError(str(error))
-        self._write(location, new)
+        if not (new._replace(checked_at=state.checked_at) == state and self._noted(location, state, now)):
+            self._write(location, new)
         kept = self._copy(new, now)
         return kept or FeedError(f"{shown(location)}: the copy just written is damaged: check the disk")
+
+    @staticmethod
+    def _noted(location: str, state: State, now: datetime) -> bool:
+        """Whether a source that did not change is a file, which is looked at in every build: that need not be written
+        down each time."""
+        return "://" not in location and state.checked_at is not None and timedelta() <= now - state.checked_at < NOTED
 
     def _keep(self, location: str, got: Fetched, now: datetime) -> State:
         text = decode(got.data)
@@ -208,6 +247,7 @@ class Store:
             raise FeedError(f"{shown(location)}: {why}")
         sha256 = hashlib.sha256(text).hexdigest()
         write_atomic(self._blobs / sha256, text)
+        self.seals.put(self._blobs / sha256, sha256)
         return State(
             url=shown(location),
             etag=got.validators.etag,
@@ -220,4 +260,4 @@ class Store:
         )
 
     def _write(self, location: str, state: State) -> None:
-        write_atomic(self._state_path(location), state.model_dump_json(by_alias=True, indent=2).encode() + b"\n")
+        write_atomic(self._state_path(location), _written(state))

@@ -15,12 +15,10 @@ from itertools import islice
 _LOOKED_AT = 64
 #: Longest line taken: no label of it can be too long. The few longer ones are left.
 _LONGEST = 63
-_LABELS = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-"
+_LETTERS = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+_CLASS_OF = {**dict.fromkeys(_LETTERS, ord("a")), **dict.fromkeys(b"0123456789_-.", ord("0")), ord("\n"): ord("\n")}
 #: Letters as ``a``, what no name may end with as ``0``, what no name may hold as NUL.
-_CLASSES = bytes(
-    octet if octet in b".\n" else 0 if octet not in _LABELS else ord("a") if chr(octet).isalpha() else ord("0")
-    for octet in range(256)
-)
+_CLASSES = bytes(_CLASS_OF.get(octet, 0) for octet in range(256))
 _NOT_DOTS = bytes(octet for octet in range(256) if octet not in b".\n")
 _UNMARKED = re.compile(rb"\n(?!\.)")
 _LONG = re.compile(rb"\n(?=[^\n]{%d})" % (_LONGEST + 2))
@@ -60,9 +58,9 @@ def _bad(marked: bytes) -> Iterator[int]:
     """A place in every line that is not of the shape, but for those of one label."""
     classes = marked.translate(_CLASSES)
     yield from _each(classes, b"\0", marked)
-    for wrong in (b"..", b".\n", b"0\n"):
-        yield from _each(classes, wrong, marked)
-    yield from _each(marked, b"localhost", marked)
+    yield from _each(classes, b"0\n", marked)
+    for wrong in (b"..", b"localhost"):
+        yield from _each(marked, wrong, marked)
     for match in _UNMARKED.finditer(marked):
         yield from (max(match.start() - 1, 0), match.start() + 1)
     yield from (match.start() + 1 for match in _LONG.finditer(marked))

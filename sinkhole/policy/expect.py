@@ -4,26 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from datetime import datetime
-from typing import NamedTuple
 
 from dnslib import QTYPE
 
 from sinkhole.bundle import Bundle
 from sinkhole.names import key
 from sinkhole.policy.exceptions import Permission
+from sinkhole.policy.expected import Expected
 from sinkhole.policy.policy import Policy
-from sinkhole.policy.verdict import Action
-
-
-class Expected(NamedTuple):
-    """One expectation, and where it is written; ``at`` is None for the instant of the test."""
-
-    where: str
-    client: str
-    name: str
-    rtype: str
-    at: datetime | None
-    action: Action
 
 
 def failures(
@@ -34,10 +22,12 @@ def failures(
     for wanted in expected:
         at = wanted.at or now
         policy = policies.setdefault(at, Policy(bundle, at, permissions))
-        verdict = policy.decide(policy.profile(wanted.client), key(wanted.name.encode()), QTYPE.reverse[wanted.rtype])
+        profile = policy.profile(wanted.client, wanted.token)
+        verdict = policy.decide(profile, key(wanted.name.encode()), QTYPE.reverse[wanted.rtype])
         if verdict.action is not wanted.action:
             because = verdict.exception or verdict.directive or verdict.list or "no list or directive has it"
+            by = wanted.token and f" by the token {wanted.token}"
             yield (
-                f"{wanted.where}: {wanted.name} {wanted.rtype} for {wanted.client} at {at.isoformat()}: "
+                f"{wanted.where}: {wanted.name} {wanted.rtype} for {wanted.client}{by} at {at.isoformat()}: "
                 f"expected {wanted.action}, is {verdict.action} ({because})"
             )

@@ -19,9 +19,9 @@ from sinkhole.bundle import Bundle
 from sinkhole.formats import format_named, read_mixed
 from sinkhole.names import key, lineage
 from sinkhole.policy.exceptions import Permission
-from sinkhole.policy.policy import INTERNAL, Policy, Step, first
+from sinkhole.policy.policy import Policy, Step, first
 from sinkhole.policy.special import Stated, nearness
-from sinkhole.policy.verdict import Action
+from sinkhole.policy.verdict import INTERNAL, Action
 from sinkhole.rules import Kind, Parsed, Rank, Rule, Scope, Special
 
 #: How many lines are cited for one source; a name is rarely stated more than twice.
@@ -39,14 +39,14 @@ class Citation(NamedTuple):
     hole: bool
 
 
-def explain(policy: Policy, name: str, client: str, rtype: str) -> dict[str, Any]:
-    """The decision on ``name``, or on an address in an answer, for a client, as ``sinkhole explain --json`` prints it,
-    without the answer.
+def explain(policy: Policy, name: str, client: str, rtype: str, token: str = "") -> dict[str, Any]:
+    """The decision on ``name``, or on an address in an answer, for a client that may have given a token, as ``sinkhole
+    explain --json`` prints it, without the answer.
 
     ``chain`` holds one link for each line that says something about the name, in order of precedence; the one that
     decided has ``won`` set.
     """
-    profile, qtype = policy.profile(client), QTYPE.reverse[rtype]
+    profile, qtype = policy.profile(client, token), QTYPE.reverse[rtype]
     chain = []
     decided = False
     if is_address(name):
@@ -71,7 +71,7 @@ def explain(policy: Policy, name: str, client: str, rtype: str) -> dict[str, Any
         "name": name,
         "type": rtype,
         "client": client,
-        "groups": list(policy.groups(client)),
+        "groups": list(policy.groups(client, token)),
         "at": policy.at.isoformat(),
         "bundle": policy.bundle.name,
         "action": verdict.action.value,

@@ -17,13 +17,8 @@ from sinkhole.policy import schedule
 from sinkhole.policy.exceptions import Permission
 from sinkhole.policy.special import Specials, Stated, nearness, stated
 from sinkhole.policy.structured import DNS_OPERATOR, NETWORK_OPERATOR, cut, structured
-from sinkhole.policy.verdict import FORWARD, Action, Verdict
+from sinkhole.policy.verdict import FORWARD, OPERATOR_ALLOW, OPERATOR_BLOCK, PROTECTED, Action, Verdict
 from sinkhole.rules import ANY_ANSWER, On, applying, strongest
-
-#: Lists that the compiler makes of the operator's own names and of the protected names.
-OPERATOR_ALLOW, OPERATOR_BLOCK = "=allow", "=block"
-PROTECTED = {"=nxdomain": "nxdomain", "=nodata": "nodata"}
-INTERNAL = (OPERATOR_ALLOW, OPERATOR_BLOCK, *PROTECTED)
 
 #: RFC 8914 4.16: blocked by the operator of the resolver, without an order from outside.
 EDE_BLOCKED = 15

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
@@ -15,6 +16,8 @@ from sinkhole.policy.policy import Policy, address
 SAMPLES = 20
 #: A label that stands for any name below a tree; no list has it.
 _ANY = b"*."
+#: The client of a line that names none.
+_NOBODY = "0.0.0.0"
 #: Different queries of a log that are told apart.
 MAX_QUERIES = 1_000_000
 
@@ -69,20 +72,20 @@ def changes(before: Policy, after: Policy) -> Iterator[Change]:
 
 
 def replay(before: Policy, after: Policy, lines: Iterable[str]) -> Replay:
-    """Ask both policies every query of a log: ``client name type`` a line, the type A when it is left out."""
+    """Ask both policies every query of a log: ``client name type`` a line, the type A when it is left out; or a line
+    of the query log. Who is not named there, because clients are not recorded, is a client of no group."""
     asked: Counter[tuple[str, str, str]] = Counter()
     bad = []
     total = 0
     for number, line in enumerate(lines, 1):
-        words = line.split()
-        if not words or words[0].startswith("#"):
+        if not (text := line.strip()) or text.startswith("#"):
             continue
-        client, name, rtype = (*words[:3], "A")[:3] if len(words) in (2, 3) else ("", "", "")
         try:
-            query = str(address(client)), parse_name(name, single=True), rtype.upper()
+            client, name, rtype = _recorded(text) if text.startswith("{") else _stated(text)
+            query = str(address(client.partition("/")[0])), parse_name(name, single=True), rtype.upper()
             QTYPE.reverse[query[2]]
-        except (BadName, ValueError, KeyError):
-            bad.append(f"line {number}: {line.strip()[:100]!r} is not `client name type`")
+        except (BadName, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            bad.append(f"line {number}: {text[:100]!r} is not `client name type`, nor a line of the query log")
             continue
         total += 1
         if query in asked or len(asked) < MAX_QUERIES:
@@ -96,6 +99,18 @@ def replay(before: Policy, after: Policy, lines: Iterable[str]) -> Replay:
         if was != will:
             found.append(Asked(client, name, rtype, was, will, count))
     return Replay(total, tuple(bad), tuple(found))
+
+
+def _stated(line: str) -> tuple[str, str, str]:
+    client, name, *rtype = line.split()
+    if rtype[1:]:
+        raise ValueError(line)
+    return client, name, rtype[0] if rtype else "A"
+
+
+def _recorded(line: str) -> tuple[str, str, str]:
+    said = json.loads(line)
+    return said.get("client", _NOBODY), said["name"], said["type"]
 
 
 def _keys(before: Policy, after: Policy) -> Iterator[bytes]:

@@ -17,10 +17,6 @@ from sinkhole.names import key, unkey
 from sinkhole.networks import Network, Networks
 from sinkhole.rules import Kind, On, Rank, Scope, Special
 
-#: What the resolver can match a rule with. It forwards, so it never sees the authoritative servers that the other kinds
-#: of rules speak of; those are kept for conversion and counted as not enforced.
-ENFORCED = frozenset({On.NAME, On.PATTERN, On.NOT_PATTERN, On.CLIENT, On.ADDRESS})
-
 
 class Stated(NamedTuple):
     """A special rule, the number of its list, and the source that states it."""

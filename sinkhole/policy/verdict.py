@@ -5,6 +5,11 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import NamedTuple
 
+#: Lists that the compiler makes of the operator's own names and of the protected names.
+OPERATOR_ALLOW, OPERATOR_BLOCK = "=allow", "=block"
+PROTECTED = {"=nxdomain": "nxdomain", "=nodata": "nodata"}
+INTERNAL = (OPERATOR_ALLOW, OPERATOR_BLOCK, *PROTECTED)
+
 
 class Action(StrEnum):
     """What the resolver does. ``WARN`` and ``OBSERVE`` resolve; ``FORWARD`` means that nothing applied."""

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from ipaddress import ip_network
 from math import inf
 from socket import AF_INET, AF_INET6, inet_ntop, inet_pton
+from sys import byteorder
 from typing import NamedTuple
 
 #: Where clients are when nobody says otherwise: loopback, RFC 1918, RFC 6598, link-local, RFC 4193.
@@ -93,6 +94,10 @@ class Access:
             return WELCOME, self._bucket(address)
         return IGNORED if self.rules.silent else DENIED, self._bucket(address)
 
+    def trusts(self, client: str) -> bool:
+        """Whether an address is that of a proxy, which is believed when it says for whom it asks."""
+        return packed(client) in self._proxies
+
     def refill(self, bucket: Bucket) -> bool:
         """Fill an empty bucket with what the time since has brought, a second's worth at most, and take one of it.
 
@@ -124,6 +129,14 @@ def packed(client: str) -> bytes:
         return inet_pton(AF_INET, client)
     octets = inet_pton(AF_INET6, client.partition("%")[0])
     return octets[12:] if octets.startswith(_MAPPED) else octets
+
+
+def spelled(address: bytes) -> str:
+    """An address as text: 4 octets, or 16 and the number of the scope, as in a socket address (ipv6(7))."""
+    if len(address) == 4:
+        return inet_ntop(AF_INET, address)
+    scope = int.from_bytes(address[16:], byteorder)
+    return inet_ntop(AF_INET6, address[:16]) + (f"%{scope}" if scope else "")
 
 
 def behind(subnet: bytes) -> str | None:

@@ -10,7 +10,7 @@ class Counters:
     """How many packets came, and what became of them.
 
     Beside those: answers that were ``stale``, questions that nobody waited for (``prefetched``), and answers of
-    upstreams that led inside (``rebound``).
+    upstreams that led inside (``rebound``); and lines of the query log that nobody took (``unlogged``).
     """
 
     queries: int = 0
@@ -28,3 +28,4 @@ class Counters:
     stale: int = 0
     prefetched: int = 0
     rebound: int = 0
+    unlogged: int = 0

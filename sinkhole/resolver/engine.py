@@ -1,7 +1,14 @@
 """One query from packet to answer: the order of the stages, and why each stands where it does.
 
-The engine knows no socket. A listener hands it a packet, the asker and a function that sends; an upstream's answer
-comes back as a call. Its state is the policy in force, what was judged by it, and the prepared answers.
+The engine knows no socket. A listener hands it a packet and the asker, and gets the reply, or hands over a function
+that sends it later, for an upstream's answer comes back as a call. Its state is the policy in force, what was judged by
+it, and the prepared answers.
+
+Of those there are two kinds, and both are what :func:`~sinkhole.resolver.answer.pack` made once on the long way:
+
+* for a packet, all its octets but the id: the rest of its reply, for as long as it may be said (:data:`Told`);
+* for a verdict and all octets of a query but id and name: what stands around the question (:class:`_Form`), so that a
+  name that nobody asked for before is answered when the policy has decided.
 """
 
 from __future__ import annotations
@@ -10,12 +17,13 @@ import logging
 import time
 from collections.abc import Callable
 from functools import partial
+from math import inf
 from typing import Any, NamedTuple, Protocol
 
 from sinkhole.names import present, wire_key
 from sinkhole.policy.verdict import Action, Verdict
 from sinkhole.resolver import local
-from sinkhole.resolver.access import DENIED, IGNORED, PROXY, WELCOME, Access, Bucket, behind
+from sinkhole.resolver.access import DENIED, IGNORED, PROXY, WELCOME, Access, Bucket, behind, spelled
 from sinkhole.resolver.answer import (
     MAX_PLAIN,
     MODES,
@@ -36,6 +44,7 @@ from sinkhole.resolver.message import (
     ANY,
     BARE_OPT,
     HEADER,
+    MAX_NAME,
     NOERROR,
     NOTIMP,
     REFUSED,
@@ -46,6 +55,7 @@ from sinkhole.resolver.message import (
     Response,
     read_query,
 )
+from sinkhole.resolver.recorder import Named, Outcome, Recorder, named
 from sinkhole.resolver.zones import Zones
 
 log = logging.getLogger(__name__)
@@ -53,15 +63,23 @@ log = logging.getLogger(__name__)
 #: What a verdict may say of the answer that :func:`~sinkhole.resolver.answer.blocked` knows.
 _ORDINARY = frozenset({None, *MODES})
 
-#: How many answers are kept prepared, about 300 octets each, and how many addresses.
-MAX_PREPARED, MAX_ASKERS = 20_000, 100_000
+#: How many answers are kept prepared, about 400 octets each; how many forms; and how many addresses.
+MAX_PREPARED, MAX_FORMS, MAX_ASKERS = 20_000, 2_000, 100_000
+#: Of so many answers by form one is kept for its packet: names that are asked for once are not to push out the others.
+SELDOM = 8
+#: The octets of a wire name as those of its key (:func:`sinkhole.names.wire_key`), where lengths become dots, and so do
+#: octets that mean something in a key: right if that makes as many dots as there are labels, none of them longer than
+#: :data:`_SHORT`.
+_SHORT = ord("-") - 1
+_LONGEST = HEADER.size + MAX_NAME - 1
+_KEYED = bytes(range(256)).lower().translate(bytes.maketrans(bytes((*range(1, _SHORT + 1), 0xFF)), b"." * (_SHORT + 1)))
 _NOT_ALLOWED = Response(REFUSED, options=ede(PROHIBITED))
 
 #: Queries for names that are only watched are logged, at most so many in a second.
 MAX_LINES = 10
 
-#: An asker: what ``recvfrom`` gives, with the address first.
-Peer = tuple[Any, ...]
+#: An asker, as the listener knows him that sends him the reply. To :meth:`Engine.handle` his address comes first.
+Peer = Any
 Send = Callable[[bytes, Peer], object]
 
 
@@ -97,7 +115,8 @@ class Policy(Protocol):
 
 
 class Engine:
-    """Answers queries. ``clock`` gives monotonic seconds; without ``zones`` nothing is answered locally."""
+    """Answers queries. ``clock`` gives monotonic seconds; without ``zones`` nothing is answered locally, and without
+    ``recorder`` nothing is written down."""
 
     def __init__(
         self,
@@ -107,6 +126,7 @@ class Engine:
         clock: Callable[[], float] = time.monotonic,
         access: Access | None = None,
         zones: Zones | None = None,
+        recorder: Recorder | None = None,
     ) -> None:
         self._access = access or Access()
         self.policy = policy
@@ -115,8 +135,10 @@ class Engine:
         #: EDNS options that every forwarded answer gets besides.
         self.notice = b""
         self.zones = zones
+        self.recorder = recorder or Recorder()
         self.counters: Counters = lookup.counters
         self._clock = clock
+        self.now = clock()
         self._quiet_until = 0.0
         self._second, self._lines = 0.0, 0
 
@@ -129,9 +151,8 @@ class Engine:
     def policy(self, policy: Policy) -> None:
         self._policy = policy
         self._inspection = Inspection(policy)
-        self._askers: dict[str, tuple[int, Bucket]] = {}
-        self._prepared: dict[tuple[int, bytes], _Prepared] = {}
-        self._shared: dict[_Prepared, _Prepared] = {}
+        self._askers: dict[str | bytes, _Asker] = {}
+        self.forget()
 
     @property
     def access(self) -> Access:
@@ -143,9 +164,21 @@ class Engine:
         self._access = access
         self._askers = {}
 
+    def forget(self) -> None:
+        """Prepare every answer anew: after any change of what answers are made of."""
+        self._told: dict[int, dict[bytes, Told]] = {}
+        self._forms: dict[bytes, dict[int, _Form]] = {}
+        self._kept = self._forms_kept = self._formed = 0
+        self._askers = {}
+
     def hears(self, client: str) -> bool:
         """Whether a query from an address gets any answer, be it that it may not ask."""
-        return (self._askers.get(client) or self._meet(client))[0] != IGNORED
+        return (self._askers.get(client) or self._meet(client)).profile != IGNORED
+
+    def tick(self) -> None:
+        """Look at the clock, which no packet does: what arrived together is answered at one instant."""
+        self.now = self._clock()
+        self.recorder.stamp()
 
     def handle(self, packet: bytes, peer: Peer, send: Send, tcp: bool = False) -> bool:
         """Answer one packet by ``send(reply, peer)``, now or later; False when there will be no answer.
@@ -153,224 +186,355 @@ class Engine:
         Over TCP, an empty ``reply`` says later that there will be none. Never raises: a fault costs its own query a
         SERVFAIL, and the log at most a line a second.
         """
+        self.now = self._clock()
+        reply = self.answer(packet, peer[0], peer, send, tcp)
+        if reply:
+            send(reply, peer)
+        return reply != b""
+
+    def answer(self, packet: bytes, host: str | bytes, peer: Peer, send: Send, tcp: bool = False) -> bytes | None:
+        """The reply to one packet, as of the last :meth:`tick`: empty for none, None when it is sent later.
+
+        ``host`` is the address of the asker, as text or as octets (:func:`~sinkhole.resolver.access.spelled`).
+        """
         counters = self.counters
         counters.queries += 1
-        query = None
+        query = verdict = None
+        client = ""
         try:
             # Who asks: a profile, or a negative standing; and how many queries there are left for that network. TCP has
             # bounds of its own, and its clients are who they say they are.
-            profile, bucket = self._askers.get(peer[0]) or self._meet(peer[0])
+            profile, bucket, told, client = self._askers.get(host) or self._meet(host)
             if not tcp:
                 bucket[0] = left = bucket[0] - 1
                 if left < 0 and not self._access.refill(bucket):
-                    return self._limit(packet, peer, send)
+                    return self._limit(packet)
             elif isinstance(peer, Private) and peer.name and profile >= 0:
-                profile = self._policy.profile(peer[0], peer.name.partition(".")[0])
+                profile = self._policy.profile(client, peer.name.partition(".")[0])
+                told = self._told.setdefault(profile, {})
 
-            # A name that was blocked before costs one look-up. The key is the packet but for its id, with the name in
-            # lower case: up to the first zero octet that is only the name, lengths being under 64 and so no letters.
+            # The same octets as before cost one look-up.
+            octets = packet[2:]
+            if (same := told.get(octets)) and same[0] > self.now:
+                _, barred, rest, name, said = same
+                if barred:
+                    counters.blocked += 1
+                else:
+                    counters.cached += 1
+                self.recorder.note((client, name, said))
+                return packet[:2] + rest
+
+            # A name that is decided like one before costs what deciding costs. Its key is made in a few steps, which
+            # are right when they find as many dots as labels; all else that is to be read stands around the name.
             end = packet.find(0, HEADER.size)
-            key = profile, packet[2:12] + packet[12:end].lower() + packet[end:]
-            if prepared := self._prepared.get(key):
-                head, cut, tail = prepared
-                send(packet[:2] + head + packet[12:cut] + tail, peer)
-                counters.blocked += 1
-                return True
+            form = self._forms.get(packet[2:12] + packet[end:])
+            if form is not None and profile >= 0:
+                at, labels = HEADER.size, 0
+                while at < end and (size := packet[at]) <= _SHORT:
+                    at += size + 1
+                    labels += 1
+                key = packet[12:end].translate(_KEYED)[::-1]
+                zones = self.zones
+                if (
+                    at == end <= _LONGEST
+                    and key.count(b".") == labels
+                    and not (zones and (key in zones.keys or (zones.trees and key.startswith(zones.trees))))
+                ):
+                    verdict = self._policy.decide(profile, key, packet[end + 1] << 8 | packet[end + 2])
+                    if (alike := form.get(id(verdict))) and end <= alike.longest:
+                        counters.blocked += 1
+                        reply = packet[:2] + alike.head + packet[12 : end + 5] + alike.tail
+                        self._formed = formed = self._formed + 1
+                        if not formed % SELDOM:
+                            self._keep(told, octets, (inf, True, reply[2:], key, alike.said))
+                        self.recorder.note((client, key, alike.said))
+                        return reply
 
             # Header and shape: what is malformed, not for a resolver, or not from a client, reaches nothing below.
             query = read_query(packet, isinstance(peer, Private))
+            asker = client
             if query and profile == PROXY:
-                profile = self._behind(peer[0], query.subnet)
-                key = profile, key[1]
+                client, profile = self._behind(asker, query.subnet)
+                told = self._told.setdefault(profile, {})
             if query is None or profile == IGNORED:
                 counters.dropped += 1
-                return False
+                return b""
             zones = self.zones
             if query.rcode:
                 counters.refused += 1
-                told = zones.chaos(query) if zones and profile != DENIED else None
-                send(pack(query, told or _refusal(query.rcode), tcp=tcp), peer)
-                return True
+                chaos = zones.chaos(query) if zones and profile != DENIED else None
+                if query.name:  # of other packets nothing is known
+                    outcome = Outcome.LOCAL if chaos else Outcome.REFUSED
+                    self._note(client, query, outcome, chaos.rcode if chaos else query.rcode)
+                return pack(query, chaos or _refusal(query.rcode), tcp=tcp)
             if profile == DENIED:
                 counters.denied += 1
-                send(pack(query, _NOT_ALLOWED, tcp=tcp), peer)
-                return True
+                self._note(client, query, Outcome.DENIED, REFUSED)
+                return pack(query, _NOT_ALLOWED, tcp=tcp)
 
             # Names that the operator states records for come before the policy: his own word stands above every list
             # and directive, as it does in `allow`, and none of them can take his printer from him.
             if zones and (found := zones.stated(query)):
                 counters.local += 1
                 if found.target:
-                    self._follow(query, found.response, found.target, peer, send, tcp)
-                else:
-                    send(pack(query, found.response, tcp=tcp), peer)
-                return True
+                    noted = partial(self._note, client, query, Outcome.LOCAL)
+                    self._follow(query, found.response, found.target, asker, peer, send, tcp, noted)
+                    return None
+                self._note(client, query, Outcome.LOCAL, found.response.rcode)
+                return pack(query, found.response, tcp=tcp)
 
             # Policy before the cache: what is remembered is what upstreams said, and that is the same for everyone.
-            verdict = self._policy.decide(profile, wire_key(query.name), query.qtype)
-            if verdict.action is Action.BLOCK and verdict.mode not in _ORDINARY:
-                if (answered := self._by_rule(query, verdict, peer, send, tcp)) is not None:
+            if verdict is None:
+                verdict = self._policy.decide(profile, wire_key(query.name), query.qtype)
+            if verdict.action is Action.BLOCK:
+                if verdict.mode in _ORDINARY:
                     counters.blocked += 1
-                    return answered
-            elif verdict.action is Action.BLOCK:
-                counters.blocked += 1
-                reply = pack(query, blocked(query.qtype, verdict, self.blocking, query.structured), tcp=tcp)
-                self._prepare(key, packet, query, reply)
-                send(reply, peer)
-                return True
+                    response = blocked(query.qtype, verdict, self.blocking, query.structured)
+                    reply = pack(query, response, tcp=tcp)
+                    said = self.recorder.said(query.question[-4:], Outcome.BLOCKED, response.rcode, verdict)
+                    if _plain(packet, query, response, reply):
+                        self._keep(told, octets, (inf, True, reply[2:], _named(query), said))
+                        self._form(verdict, packet, query, reply, said)
+                    self.recorder.note((client, query.name, said))
+                    return reply
+                if not _passes(verdict, tcp):
+                    counters.blocked += 1
+                    noted = partial(self._note, client, query, verdict=verdict)
+                    return self._by_rule(query, verdict, asker, peer, send, tcp, noted)
             elif verdict.action in _WATCHED:
-                self._watch(query, verdict, peer)
+                self._watch(query, verdict, client)
 
             # Zones that mean something only here never reach an upstream. They come after the policy, because a list
             # may well block a name below one of them, and the answer is to say so.
-            if zones and (response := zones.reserved(query)):
+            if zones and (reserved := zones.reserved(query)):
                 counters.local += 1
-                send(pack(query, response, tcp=tcp), peer)
-                return True
+                self._note(client, query, Outcome.LOCAL, reserved.rcode)
+                return pack(query, reserved, tcp=tcp)
 
             # ANY is never forwarded: it serves amplification better than any client.
             if query.qtype == ANY:
                 counters.local += 1
-                send(pack(query, minimal_any(), tcp=tcp), peer)
-                return True
+                self._note(client, query, Outcome.LOCAL, NOERROR, verdict)
+                return pack(query, minimal_any(), tcp=tcp)
 
             # Inspection after the cache, for it depends on who asks. The policy is the one that decided.
-            done = partial(self._reply, query, profile, self._inspection, peer, send, tcp)
-            if verdict.action is Action.WARN:
-                done = partial(_warned, verdict.text, done)
-            self.lookup.ask(query, done, peer[0])
+            relay = partial(self._relay, query, profile, self._inspection, verdict, client, asker, peer, send, tcp)
+            known = self.lookup.recall(query, self.now)
+            if known is None:
+                self.lookup.seek(query, partial(self._reply, query, relay, asker, peer, send, tcp), asker)
+                return None
+            relayed = relay(*known[:3])
+            if (
+                relayed
+                and known.until > self.now
+                and self._lasts(profile, query, verdict, known.response)
+                and _plain(packet, query, known.response, relayed)
+            ):
+                said = self.recorder.said(query.question[-4:], known.outcome, known.response.rcode, verdict)
+                self._keep(told, octets, (known.until, False, relayed[2:], _named(query), said))
+            return relayed
         except Exception:  # noqa: BLE001 - whatever one packet brings about, the next ones are answered
-            return self._fault(query, peer, send)
-        return True
+            return self._fault(query, client or str(host))
 
-    def _meet(self, client: str) -> tuple[int, Bucket]:
-        """(profile or standing, bucket) of an address that was not met under this policy."""
+    def _meet(self, host: str | bytes) -> _Asker:
+        """An address that was not met under this policy."""
+        client = host if isinstance(host, str) else spelled(host)
         standing, bucket = self._access.meet(client)
         if len(self._askers) >= MAX_ASKERS:
             self._askers.clear()
-        asker = self._policy.profile(client) if standing == WELCOME else standing, bucket
-        self._askers[client] = asker
+        profile = self._policy.profile(client) if standing == WELCOME else standing
+        told = self._told.setdefault(profile, {})
+        asker = self._askers[host] = _Asker(profile, bucket, told, client)
         return asker
 
-    def _behind(self, proxy: str, subnet: bytes) -> int:
-        """The profile or standing of the client that a proxy asks for; without one it asks for itself."""
+    def _behind(self, proxy: str, subnet: bytes) -> tuple[str, int]:
+        """The client that a proxy asks for, and its profile or standing; without one it asks for itself."""
         if client := behind(subnet):
-            asker, _ = self._askers.get(client) or self._meet(client)
-            if asker != PROXY:
-                return asker
-        return self._policy.profile(proxy)
+            asker = self._askers.get(client) or self._meet(client)
+            if asker.profile != PROXY:
+                return client, asker.profile
+        return proxy, self._policy.profile(proxy)
 
-    def _limit(self, packet: bytes, peer: Peer, send: Send) -> bool:
+    def _note(
+        self,
+        client: str,
+        query: Query,
+        outcome: Outcome,
+        rcode: int | None = None,
+        verdict: Verdict | None = None,
+        judged: bool = False,
+    ) -> None:
+        """Write down what became of a query."""
+        recorder = self.recorder
+        recorder.note((client, query.name, recorder.said(query.question[-4:], outcome, rcode, verdict, judged)))
+
+    def _limit(self, packet: bytes) -> bytes:
         """A query over its network's limit: no answer, or one now and then that sends a real client to TCP."""
         self.counters.limited += 1
         every = self._access.rules.truncate
         if not every or self.counters.limited % every:
-            return False
+            return b""
         query = read_query(packet)
         if query is None or query.rcode:
-            return False
-        send(pack(query, Response(NOERROR, truncated=True)), peer)
-        return True
+            return b""
+        return pack(query, Response(NOERROR, truncated=True))
 
-    def _by_rule(self, query: Query, verdict: Verdict, peer: Peer, send: Send, tcp: bool) -> bool | None:
-        """The answer that the deciding rule states itself; None when the query goes on as if nothing applied."""
+    def _by_rule(
+        self,
+        query: Query,
+        verdict: Verdict,
+        asker: str,
+        peer: Peer,
+        send: Send,
+        tcp: bool,
+        noted: Callable[..., None],
+    ) -> bytes | None:
+        """The answer that the deciding rule states itself; None when it is sent later."""
         said = verdict.mode or ""
         if said == "drop":
-            return False
-        if said == "tcp-only":
-            if tcp:
-                return None
-            send(pack(query, explained(Response(NOERROR, truncated=True), verdict, query.structured)), peer)
-            return True
+            noted(Outcome.DROPPED)
+            return b""
+        target = None
         try:
-            target = local.alias(said, query)
+            if said == "tcp-only":
+                response = explained(Response(NOERROR, truncated=True), verdict, query.structured)
+            elif (target := local.alias(said, query)) is None:
+                response = local.answer(query, said, verdict, self.blocking)
         except OverflowError:
-            send(pack(query, explained(Response(YXDOMAIN), verdict, query.structured), tcp=tcp), peer)
-            return True
+            response = explained(Response(YXDOMAIN), verdict, query.structured)
         if target is None:
-            send(pack(query, local.answer(query, said, verdict, self.blocking), tcp=tcp), peer)
-        else:
-            self._follow(query, local.way(target, query, verdict, self.blocking.ttl), target, peer, send, tcp)
-        return True
+            noted(Outcome.BLOCKED, response.rcode)
+            return pack(query, response, tcp=tcp)
+        way = local.way(target, query, verdict, self.blocking.ttl)
+        self._follow(query, way, target, asker, peer, send, tcp, partial(noted, Outcome.BLOCKED))
+        return None
 
-    def _follow(self, query: Query, way: Response, target: bytes, peer: Peer, send: Send, tcp: bool) -> None:
-        """Answer with the aliases that lead to ``target`` and with what that resolves to.
+    def _follow(
+        self,
+        query: Query,
+        way: Response,
+        target: bytes,
+        asker: str,
+        peer: Peer,
+        send: Send,
+        tcp: bool,
+        noted: Callable[[int], None],
+    ) -> None:
+        """Answer later, with the aliases that lead to ``target`` and with what that resolves to.
 
         What a rule or the operator states is not judged: no other rule applies to its target (RPZ 6.1).
         """
         asked = local.asked(query, target)
 
-        def found(response: Response, age: int) -> None:
-            try:
-                send(pack(query, local.behind(query, way, asked, response, age), tcp=tcp), peer)
-            except Exception:  # noqa: BLE001 - as above
-                self._fault(query, peer, send)
+        def found(response: Response, age: int, _: Outcome) -> bytes:
+            noted(response.rcode)
+            return pack(query, local.behind(query, way, asked, response, age), tcp=tcp)
 
-        self.lookup.ask(asked, found, peer[0])
+        self.lookup.ask(asked, partial(self._reply, query, found, asker, peer, send, tcp), asker)
 
-    def _reply(
+    def _relay(
         self,
         query: Query,
         profile: int,
         inspection: Inspection,
+        verdict: Verdict,
+        client: str,
+        asker: str,
         peer: Peer,
         send: Send,
         tcp: bool,
         response: Response,
         age: int,
+        outcome: Outcome,
+    ) -> bytes | None:
+        """The reply with what is known of a name, unless that leads to what is blocked."""
+        barred = inspection.verdict(profile, query, response)
+        if barred and not _passes(barred, tcp):
+            self.counters.blocked += 1
+            if barred.mode not in _ORDINARY:
+                noted = partial(self._note, client, query, verdict=barred, judged=True)
+                return self._by_rule(query, barred, asker, peer, send, tcp, noted)
+            # as a blocked name, and without the aliases that led there
+            response = blocked(query.qtype, barred, self.blocking, query.structured)
+            self._note(client, query, Outcome.BLOCKED, response.rcode, barred, True)
+            return pack(query, response, tcp=tcp)
+        self._note(client, query, outcome, response.rcode, verdict)
+        if verdict.action is Action.WARN:  # it resolves, marked for those who look at such things
+            response = response._replace(options=ede(OTHER, verdict.text) + response.options)
+        if self.notice:
+            response = response._replace(options=response.options + self.notice)
+        return pack(query, response, tcp=tcp, age=age)
+
+    def _reply(
+        self,
+        query: Query,
+        relay: Callable[[Response, int, Outcome], bytes | None],
+        asker: str,
+        peer: Peer,
+        send: Send,
+        tcp: bool,
+        response: Response,
+        age: int,
+        outcome: Outcome,
     ) -> None:
+        """Send what ``relay`` makes of a response that came later."""
         try:
-            if verdict := inspection.verdict(profile, query, response):
-                if verdict.mode in _ORDINARY:  # as a blocked name, and without the aliases that led there
-                    self.counters.blocked += 1
-                    response, age = blocked(query.qtype, verdict, self.blocking, query.structured), 0
-                elif (answered := self._by_rule(query, verdict, peer, send, tcp)) is not None:
-                    self.counters.blocked += 1
-                    if tcp and not answered:
-                        send(b"", peer)
-                    return
-            if self.notice:
-                response = response._replace(options=response.options + self.notice)
-            send(pack(query, response, tcp=tcp, age=age), peer)
+            reply = relay(response, age, outcome)
         except Exception:  # noqa: BLE001 - as above
-            self._fault(query, peer, send)
+            reply = self._fault(query, asker)
+        if reply or (tcp and reply is not None):
+            send(reply, peer)
 
-    def _prepare(self, key: tuple[int, bytes], packet: bytes, query: Query, reply: bytes) -> None:
-        """Keep ``reply`` for all who send these octets, if it depends on nothing else and fits each of them."""
-        cut = -BARE_OPT if query.edns else None  # options (cookies, padding) differ from query to query
-        if packet[12:cut] != query.question or len(reply) > MAX_PLAIN or HEADER.unpack_from(reply)[1] & TC:
-            return
-        if len(self._prepared) >= MAX_PREPARED:
-            self._prepared.clear()
-            self._shared.clear()
-        prepared = reply[2:12], cut, reply[12 + len(query.question) :]
-        self._prepared[key] = self._shared.setdefault(prepared, prepared)
+    def _lasts(self, profile: int, query: Query, verdict: Verdict, response: Response) -> bool:
+        """Whether the answer to a query stays the same while what is known does, and is nothing to be noted."""
+        return not (self.notice or verdict.action in _WATCHED or self._inspection.verdict(profile, query, response))
 
-    def _watch(self, query: Query, verdict: Verdict, peer: Peer) -> None:
+    def _keep(self, told: dict[bytes, Told], octets: bytes, same: Told) -> None:
+        """Answer all who send these octets by ``same``."""
+        if octets not in told:
+            if self._kept >= MAX_PREPARED:
+                for each in self._told.values():
+                    each.clear()
+                self._kept = 0
+            self._kept += 1
+        told[octets] = same
+
+    def _form(self, verdict: Verdict, packet: bytes, query: Query, reply: bytes, said: str) -> None:
+        """Answer all whose names are decided alike, and who send the same around them, as by ``reply``."""
+        if self._forms_kept >= MAX_FORMS:
+            self._forms.clear()
+            self._forms_kept = 0
+        self._forms_kept += 1
+        end = HEADER.size + len(query.question)
+        tail = reply[end:]
+        form = self._forms.setdefault(packet[2:12] + packet[end - 5 :], {})
+        form[id(verdict)] = _Form(verdict, reply[2:12], tail, MAX_PLAIN - 5 - len(tail), said)
+
+    def _watch(self, query: Query, verdict: Verdict, client: str) -> None:
         """Count and log a query for a name that a warning or an observation is about."""
         if verdict.action is Action.WARN:
             self.counters.warned += 1
         else:
             self.counters.observed += 1
-        now = self._clock()
-        if now >= self._second + 1:
-            self._second, self._lines = now, 0
+        if self.now >= self._second + 1:
+            self._second, self._lines = self.now, 0
         self._lines += 1
         if self._lines <= MAX_LINES:
             by = f"directive {verdict.directive}" if verdict.directive else f"list {verdict.list}"
-            log.info("%s: %s asked for %s type %d (%s)", verdict.action, peer[0], present(query.name), query.qtype, by)
+            log.info("%s: %s asked for %s type %d (%s)", verdict.action, client, present(query.name), query.qtype, by)
 
-    def _fault(self, query: Query | None, peer: Peer, send: Send) -> bool:
+    def _fault(self, query: Query | None, client: str) -> bytes:
         """Called from an ``except`` clause."""
         self.counters.errors += 1
         now = self._clock()
         if now >= self._quiet_until:
             self._quiet_until = now + 1
-            log.exception("a query from %s failed: %s", peer[0], query and query.name and present(query.name))
+            log.exception("a query from %s failed: %s", client, query and query.name and present(query.name))
         if query is None:
-            return False
-        send(pack(query, Response(SERVFAIL)), peer)
-        return True
+            return b""
+        if query.name:
+            self._note(client, query, Outcome.FAILED, SERVFAIL)
+        return pack(query, Response(SERVFAIL))
 
 
 def _refusal(rcode: int) -> Response:
@@ -378,12 +542,48 @@ def _refusal(rcode: int) -> Response:
     return Response(rcode, options=ede(NOT_SUPPORTED) if rcode in (NOTIMP, REFUSED) else b"")
 
 
-def _warned(text: str, done: Callable[[Response, int], None], response: Response, age: int) -> None:
-    """The answer to a name that resolves, marked for those who look at such things."""
-    done(response._replace(options=ede(OTHER, text) + response.options), age)
+def _passes(verdict: Verdict, tcp: bool) -> bool:
+    """Whether a query goes on as if no rule applied: one that has come over TCP, as the rule wanted."""
+    return tcp and verdict.mode == "tcp-only"
+
+
+def _named(query: Query) -> str:
+    """The name as it is noted."""
+    return named(query.name, wire_key(query.name))
+
+
+def _plain(packet: bytes, query: Query, response: Response, reply: bytes) -> bool:
+    """Whether all who send these octets, over whatever, get this reply: nothing that was asked is left out of the
+    question and the OPT, because options (cookies, padding) differ from query to query; and the reply is whole."""
+    asked = packet[12:-BARE_OPT] if query.edns else packet[12:]
+    if asked != query.question or len(reply) > MAX_PLAIN or HEADER.unpack_from(reply)[1] & TC:
+        return False
+    return not query.edns or reply.endswith(response.options)
 
 
 _WATCHED = frozenset({Action.WARN, Action.OBSERVE})
 
-#: (header without the id, where the question ends, everything after it)
-_Prepared = tuple[bytes, int | None, bytes]
+#: Until when it may be said, whether the name is blocked, the reply without the id, and name and end of the line in the
+#: query log.
+Told = tuple[float, bool, bytes, Named, str]
+
+
+class _Asker(NamedTuple):
+    """The profile or standing of an address, its bucket, what its profile was told, and itself as text."""
+
+    profile: int
+    bucket: Bucket
+    told: dict[bytes, Told]
+    client: str
+
+
+class _Form(NamedTuple):
+    """The answer to all names of one verdict (kept here so that no other one gets its ``id``): the header without the
+    id, everything after the question, where the longest name ends that both have room beside, and the end of the line
+    in the query log."""
+
+    verdict: Verdict
+    head: bytes
+    tail: bytes
+    longest: int
+    said: str

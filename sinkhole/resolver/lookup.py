@@ -18,6 +18,7 @@ from sinkhole.resolver.cache import Cache, Entry, failed
 from sinkhole.resolver.counters import Counters
 from sinkhole.resolver.inspection import Rebinding
 from sinkhole.resolver.message import DAY, NXDOMAIN, RD, TTL, Query, Response
+from sinkhole.resolver.recorder import Outcome
 
 #: RFC 8767 5: how long a client waits before it gets what is stale, how long until that is asked for again, and the TTL
 #: of a stale answer, in seconds.
@@ -27,8 +28,8 @@ POPULAR, LATE = 2, 0.9
 #: EDE codes of data that failed its validation (RFC 8914 4): it is not to be had, and not in its former state either.
 _BOGUS = frozenset((6, 7, 8, 25))
 
-#: Takes a response and its age in seconds.
-Done = Callable[[Response, int], None]
+#: Takes a response, its age in seconds, and where it is from: an upstream, or what is remembered, stale or not.
+Done = Callable[[Response, int, Outcome], None]
 
 
 class Asker(Protocol):
@@ -53,6 +54,15 @@ class Handling(NamedTuple):
 
 
 DEFAULT_HANDLING = Handling()
+
+
+class Known(NamedTuple):
+    """What a :data:`Done` takes, and until when (monotonic) all who ask get the same."""
+
+    response: Response
+    age: int
+    outcome: Outcome
+    until: float = 0.0
 
 
 def _later(delay: float, call: Callable[[], None]) -> Timer:
@@ -84,26 +94,49 @@ class Lookup:
 
     def ask(self, query: Query, done: Done, client: str = "") -> None:
         """Call ``done`` once, now or later."""
-        now = self._clock()
+        if known := self.recall(query, self._clock()):
+            done(*known[:3])
+        else:
+            self.seek(query, done, client)
+
+    def recall(self, query: Query, now: float) -> Known | None:
+        """What can be said at once; else :meth:`seek` it."""
         entry = self.cache.get(query.key, now)
         if entry is None:
-            self.counters.forwarded += 1
-            self._forward(query, done, client)
-        elif (age := now - entry.stored) < (ttl := entry.response.ttl):
+            return None
+        age, ttl = now - entry.stored, entry.response.ttl
+        if age < ttl:
             self.counters.cached += 1
             entry.hits += 1
-            done(entry.response, int(age))
             if age >= LATE * ttl and now >= entry.retry and self._wanted(entry, query):
                 entry.retry = now + RECHECK
                 self.counters.prefetched += 1
                 self._forward(query, None, "")
-        elif now < entry.retry:
+            return Known(entry.response, int(age), Outcome.CACHED, self._until(entry, age))
+        if now < entry.retry:
             self.counters.cached += 1
             self.counters.stale += 1
-            done(stale(entry.response), 0)
-        else:
-            self.counters.forwarded += 1
+            return Known(stale(entry.response), 0, Outcome.STALE)
+        return None
+
+    def seek(self, query: Query, done: Done, client: str = "") -> None:
+        """Ask for what cannot be said at once, and call ``done`` once, now or later."""
+        self.counters.forwarded += 1
+        if entry := self.cache.get(query.key, self._clock()):
             self._refresh(query, entry, done, client)
+        else:
+            self._forward(query, done, client)
+
+    def _until(self, entry: Entry, age: float) -> float:
+        """Until when a query for what is ``age`` seconds old gets the same and does the same: its TTL changes with each
+        second, and from some instant on it is to be asked for again, by those who ask for a popular name. As long as it
+        may yet become one, its queries are counted."""
+        if self.handling.prefetch and entry.hits < POPULAR:
+            return 0.0
+        whole = entry.stored + min(int(age) + 1, entry.response.ttl)
+        late = entry.stored + LATE * entry.response.ttl
+        again = max(late, entry.retry)
+        return whole if again <= entry.stored + age else min(whole, again)
 
     def _wanted(self, entry: Entry, query: Query) -> bool:
         """Whether what ends soon is asked for before it does."""
@@ -116,18 +149,18 @@ class Lookup:
 
         def give() -> None:
             self.counters.stale += 1
-            waiting.pop()(stale(entry.response), 0)
+            waiting.pop()(stale(entry.response), 0, Outcome.STALE)
 
         def late() -> None:
             entry.retry = self._clock() + RECHECK  # those who come now need not wait as long
             give()
 
-        def heard(response: Response, age: int) -> None:
+        def heard(response: Response, age: int, outcome: Outcome) -> None:
             timer.cancel()
             if waiting and _missing(response):
                 give()
             elif waiting:
-                waiting.pop()(response, age)
+                waiting.pop()(response, age, outcome)
 
         timer = self._later(PATIENCE, late)
         self._forward(query, heard, client)
@@ -145,7 +178,7 @@ class Lookup:
             else:
                 self.cache.put(query.key, response, now)
         if done:
-            done(response, 0)
+            done(response, 0, Outcome.FORWARDED)
 
     def _handled(self, query: Query, response: Response) -> Response:
         """What is to be known of an upstream's answer."""

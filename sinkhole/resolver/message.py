@@ -44,17 +44,18 @@ MAX_RECORDS = 1024
 DAY, HOUR = 86_400, 3_600
 #: Aliases of one answer; Unbound restarts as often, and a longer chain is a loop or an attack.
 MAX_ALIASES = 11
+#: Octets of a wire name (RFC 1035 2.3.4).
+MAX_NAME = 255
 #: How long a failure is remembered, in seconds (RFC 9520 3.2: at least 1, at most 300).
 FAILURE_TTL = 5
 
-_MAX_NAME = 255
 _MAX_LABELS = 4 * MAX_RECORDS
 _MAX_JUMPS = 64
 _MAX_EXTRAS = 2  # OPT and TSIG
 _MAX_OPTIONS = 512  # octets of EDE that are passed on
 _MAX_AUTHORITIES = 64
 _MAX_TARGETS = 32  # names that an answer leads to, all of which are judged
-_MAX_REBUILT = 65_535 - HEADER.size - _MAX_NAME - QUESTION.size  # octets of records
+_MAX_REBUILT = 65_535 - HEADER.size - MAX_NAME - QUESTION.size  # octets of records
 
 #: Query types that no resolver forwards (RFC 6895 3.1: 0, OPT and 128 to 254 are no data); unlisted ones are NOTIMP.
 _NO_DATA = {0: FORMERR, OPT: FORMERR, 128: FORMERR, TSIG: FORMERR, 251: REFUSED, 252: REFUSED}
@@ -152,7 +153,7 @@ def read_query(packet: bytes, encrypted: bool = False) -> Query | None:
         end = HEADER.size
         while size := packet[end]:
             end += size + 1
-            if size > 63 or end >= HEADER.size + _MAX_NAME:  # no pointers: nothing stands before the question
+            if size > 63 or end >= HEADER.size + MAX_NAME:  # no pointers: nothing stands before the question
                 return malformed
         end += 1
         qtype, qclass = QUESTION.unpack_from(packet, end)
@@ -502,8 +503,8 @@ def _read_name(packet: bytes, lower: bytes, at: int, names: dict[int, bytes]) ->
         path.append(at)
         if size < 64:
             octets += size + 1
-            if octets > _MAX_NAME:
-                raise BadResponse(f"a name of more than {_MAX_NAME} octets")
+            if octets > MAX_NAME:
+                raise BadResponse(f"a name of more than {MAX_NAME} octets")
             at += size + 1
             continue
         target = (size << 8 | packet[at + 1]) - 0xC000
@@ -521,6 +522,6 @@ def _read_name(packet: bytes, lower: bytes, at: int, names: dict[int, bytes]) ->
         if size < 64:
             name = lower[place : place + size + 1] + name
         names[place] = name
-    if len(name) > _MAX_NAME or len(names) > _MAX_LABELS:
-        raise BadResponse(f"a name of more than {_MAX_NAME} octets, or more than {_MAX_LABELS} labels")
+    if len(name) > MAX_NAME or len(names) > _MAX_LABELS:
+        raise BadResponse(f"a name of more than {MAX_NAME} octets, or more than {_MAX_LABELS} labels")
     return name, end

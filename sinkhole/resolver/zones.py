@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from ipaddress import ip_address
 from typing import NamedTuple
 
-from sinkhole.names import lineage, to_wire
+from sinkhole.names import lineage, to_wire, wire_key
 from sinkhole.resolver.answer import OWNER, minimal_any, negative, record, soa_times
 from sinkhole.resolver.message import ANY, CH, CNAME, NOERROR, NS, NXDOMAIN, SERVFAIL, SOA, TXT, Query, Response
 from sinkhole.resolver.rdata import encode
@@ -103,6 +103,9 @@ class Zones:
         told = {"version.bind": local.version, "version.server": local.version}
         told |= {"hostname.bind": local.server_id, "id.server": local.server_id}  # RFC 4892
         self._chaos = {to_wire(name): _text(text) for name, text in told.items() if text}
+        #: The keys of names that :meth:`stated` has something for, and of those that it may have something below.
+        self.keys = frozenset(map(wire_key, [*self._names, to_wire(BUNDLE)]))
+        self.trees = tuple(map(wire_key, self._wild))
         #: Names without records that have names with some below them: they exist (RFC 8020 2).
         self._between = {above for name in [*self._names, *self._wild] for above in _above(name)} | self._wild.keys()
 

@@ -4,26 +4,30 @@ from __future__ import annotations
 
 import logging
 
-from sinkhole.config import Config, bootstrap, open_to_all, system_resolvers
+from sinkhole.config import Config, bootstrap, exposed, open_to_all, system_resolvers
 from sinkhole.document import dotted
 from sinkhole.errors import ListenError
 from sinkhole.resolver.access import Rules
 from sinkhole.resolver.listener import Limits
 from sinkhole.resolver.listener.tls import context as tls_context
 from sinkhole.resolver.lookup import Handling
+from sinkhole.resolver.recorder import Recording
 from sinkhole.service import hosts
+from sinkhole.service.querylog import Keeping
 from sinkhole.service.settings import Settings
 from sinkhole.service.sockets import Listening
 
 
 def settings(config: Config, token: str, listening: Listening) -> Settings:
-    """The settings of ``config``, with no bundle yet; ``token`` is the secret that marks our own probes.
+    """The settings of ``config``, with no bundle yet; ``token`` is the secret that marks our own probes, ``listening``
+    where anything is asked.
 
     Raises SinkholeError when the configuration is not one for these sockets, which systemd may have opened.
     """
     if listening.dot and not config.tls:
         raise ListenError("DNS over TLS takes a certificate; set tls.cert and tls.key")
-    for key, why in open_to_all(config, (*listening.endpoints, *listening.encrypted)):
+    everywhere = (*listening.endpoints, *listening.encrypted, *listening.webs)
+    for key, why in (*open_to_all(config, everywhere), *exposed(config, listening.webs)):
         raise ListenError(f"{dotted(key)}: {why}")
     upstream, mode = config.upstream, config.blocking.mode
     local, skipped = hosts.local(config)
@@ -47,7 +51,14 @@ def settings(config: Config, token: str, listening: Listening) -> Settings:
         cache=config.cache.size,
         stale=float(config.cache.stale),
         handling=_handling(config),
+        plain=config.listen.web_plain_http,
+        recording=Recording(config.query_log.record, config.query_log.clients),
     )
+
+
+def keeping(config: Config) -> Keeping:
+    """How much of the query log is kept."""
+    return Keeping(float(config.query_log.keep), config.query_log.max_size)
 
 
 def _handling(config: Config) -> Handling:

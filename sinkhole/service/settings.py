@@ -10,6 +10,7 @@ from sinkhole.policy.exceptions import Permission, permission
 from sinkhole.resolver.access import ANYONE, Rules
 from sinkhole.resolver.listener import DEFAULT_LIMITS, Limits
 from sinkhole.resolver.lookup import DEFAULT_HANDLING, Handling
+from sinkhole.resolver.recorder import Recording
 from sinkhole.resolver.zones import Local
 from sinkhole.service.startup import READY
 
@@ -25,7 +26,8 @@ class Settings(NamedTuple):
     servers; ``ca``: path of a file, or empty; ``token``: the secret that all workers of this resolver mark their own
     probes with; ``tls``: files of the certificate and its key, if any; ``local``: what is answered without asking
     anyone; ``permissions``: the exceptions that hold, or will, or did; ``cache``: octets of it; ``stale``: seconds that
-    answers are kept beyond their time; ``handling`` of answers."""
+    answers are kept beyond their time; ``handling`` of answers; ``plain``: the web does without TLS; ``recording``:
+    what is written down of queries."""
 
     bundle: str
     servers: tuple[Server, ...]
@@ -46,6 +48,8 @@ class Settings(NamedTuple):
     cache: int = 16 << 20
     stale: float = 0
     handling: Handling = DEFAULT_HANDLING
+    plain: bool = False
+    recording: Recording = Recording()
 
     @property
     def upstream(self) -> tuple[object, ...]:
@@ -90,6 +94,8 @@ def parse(line: bytes) -> Settings:
         data["cache"],
         data["stale"],
         Handling(**{**data["handling"], "rebinding": allowed if allowed is None else tuple(allowed)}),
+        data["plain"],
+        Recording(*data["recording"]),
     )
 
 

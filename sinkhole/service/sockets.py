@@ -1,5 +1,5 @@
 """Listening sockets: for each address one UDP and one TCP socket a worker, all on one port (``SO_REUSEPORT``), and one
-for DNS over TLS; or those that systemd opened.
+for DNS over TLS; for the web one in all; or those that systemd opened.
 
 The supervisor opens them and keeps them open, so queries that arrive while a worker is replaced wait in its socket.
 """
@@ -22,7 +22,7 @@ _RECEIVE_BUFFER = 4 << 20
 #: Connections that wait for a worker; net.core.somaxconn may allow less.
 _BACKLOG = 4096
 _PORT_TRIES = 20
-_KINDS = (socket.SOCK_DGRAM, socket.SOCK_STREAM, socket.SOCK_STREAM)  # of the fields of Listening
+_KINDS = (socket.SOCK_DGRAM, socket.SOCK_STREAM, socket.SOCK_STREAM)  # of the fields of a DNS process
 _FIRST = 3  # the number of the first socket of systemd: SD_LISTEN_FDS_START
 
 #: errno -> what to do about it; ``{}`` is the address, then the key it stands at.
@@ -38,11 +38,12 @@ _ABSENT = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
 
 
 class Listening(NamedTuple):
-    """The sockets of one worker. Those of ``dot`` are for DNS over TLS."""
+    """The sockets of one process. Those of ``dot`` are for DNS over TLS, those of ``web`` for a process of its own."""
 
     udp: list[socket.socket]
     tcp: list[socket.socket]
     dot: list[socket.socket]
+    web: Sequence[socket.socket] = ()
 
     @property
     def endpoints(self) -> list[Endpoint]:
@@ -53,6 +54,11 @@ class Listening(NamedTuple):
     def encrypted(self) -> list[Endpoint]:
         """Where DNS over TLS is."""
         return _endpoints(self.dot)
+
+    @property
+    def webs(self) -> list[Endpoint]:
+        """Where the web is."""
+        return _endpoints(self.web)
 
 
 def _endpoints(sockets: Sequence[socket.socket]) -> list[Endpoint]:
@@ -80,7 +86,7 @@ def listen(
                         raise missing from error
                     continue
                 for worker, sockets in zip(found, groups, strict=True):
-                    for place, sock in zip(worker[start:stop], sockets, strict=True):
+                    for place, sock in zip((worker.udp, worker.tcp, worker.dot)[start:stop], sockets, strict=True):
                         place.append(undo.enter_context(sock))
         if missing and not found[0].udp:
             raise missing
@@ -88,17 +94,33 @@ def listen(
     return found
 
 
-def inherited(environ: MutableMapping[str, str], workers: int) -> list[Listening]:
-    """The sockets that systemd opened for this process (sd_listen_fds(3)), which every worker shares; none: an empty
-    list.
+def listen_web(endpoints: Sequence[Endpoint]) -> list[socket.socket]:
+    """Bind every endpoint of the web once. Raises :class:`~sinkhole.errors.ListenError` with what to do about it."""
+    with ExitStack() as undo:
+        found = []
+        for endpoint in endpoints:
+            try:
+                ((sock,),) = _bind(endpoint, (socket.SOCK_STREAM,), 1)
+            except OSError as error:
+                raise ListenError(_advice(error, endpoint, "listen.web")) from error
+            found.append(undo.enter_context(sock))
+        undo.pop_all()
+    return found
 
-    Datagram sockets are for UDP, streams for TCP, and those whose ``FileDescriptorName=`` is ``dot`` for DNS over TLS.
-    The variables that speak of them are removed. Raises :class:`~sinkhole.errors.ListenError` for any other socket.
+
+def inherited(environ: MutableMapping[str, str]) -> Listening:
+    """The sockets that systemd opened for this process (sd_listen_fds(3)), if any, which every worker shares.
+
+    Datagram sockets are for UDP, streams for TCP, and those whose ``FileDescriptorName=`` is ``dot`` for DNS over TLS,
+    or ``web`` for the web. The variables that speak of them are removed. Raises
+    :class:`~sinkhole.errors.ListenError` for any other socket.
     """
     pid, count, names = (environ.pop(f"LISTEN_{name}", "") for name in ("PID", "FDS", "FDNAMES"))
     if pid != str(os.getpid()) or not count.isdecimal() or not int(count):
-        return []
-    listening = Listening([], [], [])
+        return Listening([], [], [])
+    web: list[socket.socket] = []
+    listening = Listening([], [], [], web)
+    streams = {"dot": listening.dot, "web": web}
     for number, name in zip_longest(range(_FIRST, _FIRST + int(count)), names.split(":")[: int(count)], fillvalue=""):
         try:
             sock = socket.socket(fileno=int(number))
@@ -110,10 +132,8 @@ def inherited(environ: MutableMapping[str, str], workers: int) -> list[Listening
         if not usable:
             raise ListenError(f"socket {number} of systemd ({name}): neither UDP nor a listening TCP socket")
         sock.set_inheritable(False)
-        (listening.udp if sock.type == socket.SOCK_DGRAM else listening.dot if name == "dot" else listening.tcp).append(
-            sock
-        )
-    return [listening] * workers
+        (listening.udp if sock.type == socket.SOCK_DGRAM else streams.get(name, listening.tcp)).append(sock)
+    return listening
 
 
 def _advice(error: OSError, endpoint: Endpoint, key: str = "listen.dns") -> str:

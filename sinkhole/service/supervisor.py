@@ -29,6 +29,7 @@ from sinkhole.compiler import history
 from sinkhole.errors import SinkholeError
 from sinkhole.policy.exceptions import Permission
 from sinkhole.service import control, startup
+from sinkhole.service.querylog import Keeping, QueryLog
 from sinkhole.service.settings import Settings
 from sinkhole.service.sockets import Listening
 from sinkhole.service.worker import STATUS
@@ -41,6 +42,9 @@ WATCH, BACK_OFF, STOP = 0.5, (0.0, 0.2, 0.5, 1.0, 2.0, 5.0), 5.0
 #: Seconds: between looks at each worker, after which one that does not answer is killed, and between builds while the
 #: first one fails.
 PULSE, HUNG, AGAIN = 10.0, 60.0, 30.0
+
+#: Octets of recorded queries that wait for the query log; what the system allows may be less (net.core.wmem_max).
+_LOG_BUFFER = 4 << 20
 
 #: Counters of a worker that say how it is now rather than how often it was.
 _NOW = frozenset({"waiting", "remembered"})
@@ -60,7 +64,8 @@ class Configured(NamedTuple):
     """What a configuration says to the supervisor.
 
     ``settings`` have any bundle; feeds are fetched every ``interval`` seconds, or never; ``startup`` is the mode;
-    ``missing`` are the sources of which a bundle has no text; ``later`` is what only the next start can change.
+    ``missing`` are the sources of which a bundle has no text; ``later`` is what only the next start can change;
+    ``keeping`` is how much of the query log is kept.
     """
 
     settings: Settings
@@ -68,6 +73,7 @@ class Configured(NamedTuple):
     startup: str
     missing: Callable[[Path], list[str]]
     later: tuple[str, ...] = ()
+    keeping: Keeping = Keeping()
 
 
 class Reloaded(NamedTuple):
@@ -80,8 +86,8 @@ class Reloaded(NamedTuple):
 class _Worker:
     """One place for a worker process: its sockets, the process in it now, and the channel to it."""
 
-    def __init__(self, number: int, listening: Listening) -> None:
-        self.number = number
+    def __init__(self, name: str, listening: Listening) -> None:
+        self.name = name
         self.listening = listening
         self.process: asyncio.subprocess.Process | None = None
         self.ready = asyncio.Event()  # that it ever was
@@ -91,16 +97,20 @@ class _Worker:
         self._writer: asyncio.StreamWriter | None = None
         self._asked: deque[asyncio.Future[tuple[str, str]]] = deque()
 
-    async def start(self) -> asyncio.StreamReader:
-        """Fill the place; what the new process says comes from the reader."""
+    async def start(self, queries: QueryLog) -> asyncio.StreamReader:
+        """Fill the place; what the new process says comes from the reader, and goes to ``queries`` what it records."""
         ours, theirs = socket.socketpair()
-        numbers = [[sock.fileno() for sock in socks] for socks in self.listening]
-        with theirs:
+        store, record = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        record.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _LOG_BUFFER)
+        channels = [theirs.fileno(), record.fileno()]
+        numbers = [channels, *([sock.fileno() for sock in socks] for socks in self.listening)]
+        queries.take(store)
+        with theirs, record:
             self.process = await asyncio.create_subprocess_exec(
                 sys.executable,
-                *("-m", "sinkhole.service.worker", str(theirs.fileno())),
+                *("-m", "sinkhole.service.worker"),
                 *(",".join(map(str, kind)) for kind in numbers),
-                pass_fds=[theirs.fileno(), *chain(*numbers)],
+                pass_fds=[*chain(*numbers)],
                 stdin=asyncio.subprocess.DEVNULL,
             )
         self.starts += 1
@@ -117,7 +127,7 @@ class _Worker:
         try:
             return await asyncio.wait_for(future, HUNG)
         except TimeoutError:
-            log.error("worker %d does not answer; it is replaced", self.number)
+            log.error("%s does not answer; it is replaced", self.name)
             self.kill()
             return _GONE
 
@@ -133,6 +143,14 @@ class _Worker:
         while self._asked:
             if not (future := self._asked.popleft()).done():
                 future.set_result(_GONE)
+
+    def status(self) -> dict[str, Any]:
+        return {
+            "pid": self.process and self.process.pid,
+            "ready": self.serves,
+            "restarts": max(self.starts - 1, 0),
+            **self.last,
+        }
 
     def kill(self) -> None:
         if self.process and self.process.returncode is None:
@@ -151,14 +169,15 @@ class _Worker:
 
 
 class Supervisor:
-    """Runs the workers until it is told to stop.
+    """Runs the workers until it is told to stop: one for each of ``listening``, and one for the ``web``, if any.
 
     ``configure`` reads the configuration again, or raises SinkholeError. ``refresh`` does a build; it is told whether
     to leave the network alone: so after a reload, and then with the network every ``interval`` seconds when there is
     one. Cancelled, it ends the build first. ``found`` is the bundle to start with, ``fresh`` whether it is all that
     this machine has the texts for. ``ready`` is called when all workers answer. ``commands`` is where reloads and the
     status are asked for. ``register`` gives the exceptions when they changed since it was called last, else None; it
-    raises SinkholeError when their record cannot be trusted, and then those from before stay.
+    raises SinkholeError when their record cannot be trusted, and then those from before stay. ``queries`` keeps what
+    workers record.
     """
 
     def __init__(
@@ -172,15 +191,21 @@ class Supervisor:
         configure: Callable[[], Configured],
         refresh: Callable[[bool], Awaitable[Built]],
         ready: Callable[[Listening], None],
+        queries: QueryLog,
         commands: socket.socket | None = None,
         register: Callable[[], tuple[Permission, ...] | None] = lambda: None,
+        web: Sequence[socket.socket] = (),
     ) -> None:
-        self._workers = [_Worker(number, sockets) for number, sockets in enumerate(listening, 1)]
+        self._dns = [_Worker(f"worker {number}", sockets) for number, sockets in enumerate(listening, 1)]
+        self._web = [_Worker("web", Listening([], [], [], web))] if web else []
+        self._workers = [*self._dns, *self._web]
+        self._listening = listening[0]._replace(web=web)
         self._configured = configured
         self._bundles = bundles
         self._configure = configure
         self._refresh = refresh
         self._ready = ready
+        self._queries = queries
         self._commands = commands
         self._fresh = fresh
         self._begun = fresh and not configured.interval
@@ -238,7 +263,7 @@ class Supervisor:
 
     async def _announce(self) -> None:
         await asyncio.gather(*(worker.ready.wait() for worker in self._workers))
-        self._ready(self._workers[0].listening)
+        self._ready(self._listening)
 
     # Workers
 
@@ -247,7 +272,7 @@ class Supervisor:
         failures = 0
         while True:
             await asyncio.sleep(BACK_OFF[min(failures, len(BACK_OFF) - 1)])
-            reader = await worker.start()
+            reader = await worker.start(self._queries)
             assert worker.process
             began = self._spawn(self._begin(worker))
             await worker.hear(reader)
@@ -256,7 +281,7 @@ class Supervisor:
             worker.serves = False
             code = await worker.process.wait()
             how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
-            log.warning("worker %d (process %d) ended: %s; starting another", worker.number, worker.process.pid, how)
+            log.warning("%s (process %d) ended: %s; starting another", worker.name, worker.process.pid, how)
             for name, count in worker.last.get("counters", {}).items():
                 if name not in _NOW:
                     self._past[name] = self._past.get(name, 0) + count
@@ -271,7 +296,7 @@ class Supervisor:
         while word == "failed":
             path = earlier.pop(0) if earlier else None
             instead = f"serves the bundle {path.name}, from before" if path else "answers SERVFAIL"
-            log.error("worker %d cannot use what is in force, and %s: %s", worker.number, instead, rest)
+            log.error("%s cannot use what is in force, and %s: %s", worker.name, instead, rest)
             settings = self._settings._replace(
                 bundle=str(path or ""), state=startup.INCOMPLETE if path else startup.CLOSED
             )
@@ -441,6 +466,7 @@ class Supervisor:
                 self._rejected = current
                 return Reloaded(False, failures)
             self._configured, self._fresh = configured, True
+            self._queries.keep(configured.keeping)
             return Reloaded(True, [*notes, *configured.later])
         except SinkholeError as error:
             return Reloaded(False, str(error).splitlines())
@@ -452,34 +478,29 @@ class Supervisor:
         """The running instance as data for ``sinkhole status``."""
         await asyncio.gather(*(self._look(worker) for worker in self._workers))
         settings = self._settings
-        listening = self._workers[0].listening
+        listening = self._listening
         counters = dict(self._past)
         for worker in self._workers:
             for name, count in worker.last.get("counters", {}).items():
                 counters[name] = counters.get(name, 0) + count
+        recorded = self._queries.status()
+        counters["unlogged"] = counters.get("unlogged", 0) + recorded["lost"]
         path = Path(settings.bundle) if settings.bundle else None
         changes = [at for worker in self._workers if (at := worker.last.get("policy-changes-at"))]
         return {
             "version": __version__,
             "pid": os.getpid(),
             "uptime": round(time.monotonic() - self._started),
-            "listen": [str(at) for kind in (listening.endpoints, listening.encrypted) for at in kind],
+            "listen": [str(at) for at in (*listening.endpoints, *listening.encrypted, *listening.webs)],
             "startup": self._configured.startup,
             "state": settings.state,
             "missing": self._missing,
             "bundle": path and {"name": path.name, "age": round(max(time.time() - path.stat().st_mtime, 0))},
             "rejected": self._rejected and self._rejected.name,
             "policy-changes-at": min(changes, default=None),
-            "workers": [
-                {
-                    "number": worker.number,
-                    "pid": worker.process and worker.process.pid,
-                    "ready": worker.serves,
-                    "restarts": max(worker.starts - 1, 0),
-                    **worker.last,
-                }
-                for worker in self._workers
-            ],
+            "workers": [{"number": number, **worker.status()} for number, worker in enumerate(self._dns, 1)],
+            "web": next((worker.status() for worker in self._web), None),
             "counters": counters,
+            "query-log": recorded,
             **self._last,
         }

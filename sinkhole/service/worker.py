@@ -1,9 +1,11 @@
-"""One DNS process: ``python -m sinkhole.service.worker CONTROL UDP,… TCP,… DOT,…`` (socket numbers).
+"""One DNS process: ``python -m sinkhole.service.worker CONTROL[,LOG] UDP,… TCP,… DOT,… WEB,…`` (socket numbers).
+
+That of the web is one with sockets of the last kind only: it is told the same, and answers by an engine of its own.
 
 The supervisor writes :class:`~sinkhole.service.settings.Settings` to the control socket, a line whenever they change;
 the worker answers each with ``ready NAME`` or ``failed WHY`` and keeps what it had on failure. To :data:`STATUS` it
-answers ``status JSON``. When the supervisor is gone, so is the worker. It touches no network but DNS, no database, and
-reads no file but the bundle.
+answers ``status JSON``. What becomes of queries goes over the log socket (:mod:`sinkhole.resolver.recorder`). When the
+supervisor is gone, so is the worker. It touches no network but DNS, no database, and reads no file but the bundle.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ import asyncio
 import gc
 import json
 import logging
+import os
 import resource
 import signal
 import socket
@@ -21,7 +24,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sinkhole import bundle
 from sinkhole.errors import SinkholeError
@@ -32,13 +35,17 @@ from sinkhole.resolver.cache import Cache
 from sinkhole.resolver.counters import Counters
 from sinkhole.resolver.engine import Engine
 from sinkhole.resolver.listener import Connections, serve_tcp, serve_udp
-from sinkhole.resolver.listener.tls import context, hush
+from sinkhole.resolver.listener.tls import DOT, HTTP, context, hush
 from sinkhole.resolver.lookup import Lookup
+from sinkhole.resolver.recorder import Recorder
 from sinkhole.resolver.upstream import BUDGET, Server, Upstreams
 from sinkhole.resolver.upstream.crowd import Limits
 from sinkhole.resolver.zones import Zones
 from sinkhole.service.settings import MAX_LINE, Settings, parse
 from sinkhole.service.startup import CLOSED, NOTICES, OPEN, Waiting
+
+if TYPE_CHECKING:
+    from sinkhole.web.server import Server as WebServer
 
 #: What the supervisor writes to hear how the worker is.
 STATUS = b"status\n"
@@ -46,6 +53,8 @@ STATUS = b"status\n"
 DRAIN = 4.0
 #: How long queries that came before that may still be read.
 BACKLOG = 0.2
+#: How much the web gives way to DNS (nice(1)).
+WEB_NICE = 5
 #: After how many new objects, and how many times that, the interpreter looks for cycles: seldom among all objects,
 #: because every query waits for that, and hardly any object is in a cycle.
 COLLECT = 2000, 10, 50
@@ -54,19 +63,28 @@ _LOOK = 30.0
 
 
 class Worker:
-    """The engine of this process, and the instant at which its policy changes."""
+    """The engine of this process, and the instant at which its policy changes. ``log`` is the log socket, if any."""
 
     def __init__(
-        self, udp: Sequence[socket.socket], tcp: Sequence[socket.socket], dot: Sequence[socket.socket] = ()
+        self,
+        udp: Sequence[socket.socket],
+        tcp: Sequence[socket.socket],
+        dot: Sequence[socket.socket] = (),
+        web: Sequence[socket.socket] = (),
+        *,
+        log: socket.socket | None = None,
     ) -> None:
         self._udp = udp
         self._tcp = tcp
         self._dot = dot
+        self._web = web
+        self._server: WebServer | None = None
         self._tls: ssl.SSLContext | None = None
         self._engine: Engine | None = None
         self._settings: Settings | None = None
         self._upstreams: Upstreams | None = None
         self._counters = Counters()
+        self._recorder = Recorder(log, self._counters)
         self._zones: Zones | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._due: datetime | None = None
@@ -86,8 +104,7 @@ class Worker:
         finally:
             gc.enable()
         answers = blocking(settings.mode, settings.ttl)
-        if settings.tls:
-            self._tls = context(*map(Path, settings.tls))
+        self._tls = self._context(settings)
         former = self._settings
         zones = self._zones
         if zones is None or former is None or former.local != settings.local:
@@ -96,7 +113,8 @@ class Worker:
         lookup = self._lookup(settings)
         if self._engine is None:
             assert lookup
-            self._engine = Engine(policy, lookup, answers, access=Access(settings.access), zones=zones)
+            access = Access(settings.access)
+            self._engine = Engine(policy, lookup, answers, access=access, zones=zones, recorder=self._recorder)
             self._serve(self._engine, settings)
         else:
             if settings.access != self._engine.access.rules:
@@ -108,6 +126,8 @@ class Worker:
             self._engine.policy = policy
         notice = NOTICES.get(settings.state)
         self._engine.notice = ede(NOT_READY, notice) if notice else b""
+        if former is None or former.recording != settings.recording:
+            self._recorder.configure(settings.recording)
         self._settings = settings
         self._watch(policy)
         return Path(settings.bundle).name
@@ -142,10 +162,33 @@ class Worker:
         }
 
     def _serve(self, engine: Engine, settings: Settings) -> None:
-        handle, connections, hears = engine.handle, Connections(settings.limits), engine.hears
-        self._closing = [serve_udp(sock, handle) for sock in self._udp]
-        self._closing += [serve_tcp(sock, handle, connections, hears) for sock in self._tcp]
-        self._closing += [serve_tcp(sock, handle, connections, hears, self._current_tls) for sock in self._dot]
+        stamp, streams = self._recorder.stamp, (engine.handle, Connections(settings.limits), engine.hears)
+        self._closing = [serve_udp(sock, engine) for sock in self._udp]
+        self._closing += [serve_tcp(sock, *streams, stamp=stamp) for sock in self._tcp]
+        self._closing += [serve_tcp(sock, *streams, self._current_tls, stamp) for sock in self._dot]
+
+        if self._web:
+            self._closing += self._serve_web(engine, settings)
+
+    def _serve_web(self, engine: Engine, settings: Settings) -> list[Callable[[], None]]:
+        from sinkhole.web.app import app
+        from sinkhole.web.server import Server
+
+        self._server = server = Server(
+            app(engine),
+            settings.limits,
+            (lambda: None) if settings.plain else (lambda: self._tls),
+            engine.hears,
+            lambda client: engine.access.trusts(client),
+        )
+        return [server.serve(sock) for sock in self._web]
+
+    def _context(self, settings: Settings) -> ssl.SSLContext | None:
+        """What encrypted listeners prove themselves with, if they do. Raises ListenError."""
+        if not settings.tls:
+            return None
+        cert, key = map(Path, settings.tls)
+        return context(cert, key, HTTP if self._web else DOT)
 
     def _current_tls(self) -> ssl.SSLContext:
         assert self._tls
@@ -183,12 +226,22 @@ class Worker:
             await asyncio.sleep(0)  # what came before the order to stop waits in the socket
         for sock in self._udp:
             loop.remove_reader(sock.fileno())
-        while self._upstreams and self._upstreams.waiting and loop.time() < end:
+        if self._server:
+            await self._server.finish()
+        while self._busy and loop.time() < end:
             await asyncio.sleep(0.02)
+        if self._server:
+            await asyncio.sleep(0.02)  # for the last answers to leave
         for close in self._closing:
             close()
         if self._upstreams:
             self._upstreams.close()
+        self._recorder.close()
+
+    @property
+    def _busy(self) -> bool:
+        """Whether somebody waits for an answer."""
+        return bool(self._upstreams and self._upstreams.waiting) or bool(self._server and self._server.crowd.total)
 
 
 def _upstreams(settings: Settings) -> Upstreams:
@@ -224,9 +277,9 @@ def _pending(sock: socket.socket) -> bool:
     return True
 
 
-async def run(control: socket.socket, *listening: Sequence[socket.socket]) -> None:
+async def run(control: socket.socket, *listening: Sequence[socket.socket], log: socket.socket | None = None) -> None:
     """Serve until told to stop, or until the supervisor is gone."""
-    worker = Worker(*listening)
+    worker = Worker(*listening, log=log)
     reader, writer = await asyncio.open_unix_connection(sock=control, limit=MAX_LINE)
     stopping = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopping.set)
@@ -249,15 +302,18 @@ async def _follow(worker: Worker, reader: asyncio.StreamReader, writer: asyncio.
 
 
 def main(arguments: Sequence[str]) -> None:
-    logging.basicConfig(format="sinkhole: worker: %(message)s", level=logging.INFO)
     sys.unraisablehook = hush
     _raise_file_limit()
     gc.set_threshold(*COLLECT)
     sys.setswitchinterval(0.0005)  # seconds that queries wait for the thread that reads a bundle
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupt from the terminal is the supervisor's to pass on
-    control, *listening = arguments
-    sockets = (list(map(_socket, filter(None, numbers.split(",")))) for numbers in listening)
-    asyncio.run(run(_socket(control), *sockets))
+    (control, *log), *listening = (list(map(_socket, filter(None, numbers.split(",")))) for numbers in arguments)
+    web = any(listening[3:])
+    logging.basicConfig(format=f"sinkhole: {'web' if web else 'worker'}: %(message)s", level=logging.INFO)
+    if web:
+        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))  # niceness means nothing to others (sched(7))
+        os.nice(WEB_NICE)
+    asyncio.run(run(control, *listening, log=next(iter(log), None)))
 
 
 def _raise_file_limit() -> None:

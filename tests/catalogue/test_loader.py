@@ -5,9 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from sinkhole import names
-from sinkhole.catalogue import loader
-from sinkhole.catalogue.loader import default_directory, load
+from sinkhole import names, places
+from sinkhole.catalogue.loader import load
 from sinkhole.catalogue.model import ServiceRef, Target
 from sinkhole.errors import ConfigError
 from sinkhole.rules import Scope
@@ -174,10 +173,10 @@ def test_the_catalogue_is_beside_the_checkout_or_inside_the_package(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     package = tmp_path / "sinkhole"
-    monkeypatch.setattr(loader, "_PACKAGE", package)
-    assert default_directory() == package / "catalogue" / "data"
+    monkeypatch.setattr(places, "_PACKAGE", package)
+    assert places.catalogue_directory() == package / "catalogue" / "data"
     (tmp_path / "pyproject.toml").touch()
-    assert default_directory() == tmp_path / "feeds"
+    assert places.catalogue_directory() == tmp_path / "feeds"
 
 
 def test_loading_is_fast() -> None:

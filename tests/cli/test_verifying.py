@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from typer.testing import CliRunner
 
-from sinkhole.cli import app
+from sinkhole.cli import application
 from sinkhole.exports.verify.engines import ENGINES, Engine
 from tests.conftest import CHECKOUT, Site
 
@@ -64,7 +66,7 @@ def test_the_exports_of_this_repository_mean_what_their_lists_say(
         peer(engine.program)
     monkeypatch.setenv("XDG_STATE_HOME", str(site.state.parent))
     run = ["verify", "exports", "--dir", str(CHECKOUT / "exports"), "--list", which, "--names", "700", "--json"]
-    ran = CliRunner().invoke(app, [*run, "--require"])
+    ran = CliRunner().invoke(application(), [*run, "--require"])
     rows = json.loads(ran.stdout)["exports"]
     wrong = [row for row in rows if not row["right"]]
     # Unbound 1.17 does not drop for the addresses of an answer; docs/exports.md says so.
@@ -147,17 +149,22 @@ def test_software_that_is_not_installed_is_named_and_an_error_only_when_required
     monkeypatch.chdir(office.directory)
     monkeypatch.setenv("XDG_STATE_HOME", str(office.state.parent))
     run = ["verify", "exports", "-c", "sinkhole.yaml", "--json"]
-    ran = CliRunner().invoke(app, run)
+    ran = CliRunner().invoke(application(), run)
     assert ran.exit_code == 0, ran.output
     told = json.loads(ran.stdout)
     assert told["not-installed"] == ["unbound", "dnsmasq"]
     assert all(row["standin"] for row in told["exports"])
     assert "sinkhole: not installed, so not asked: unbound, dnsmasq" in ran.stderr
-    assert CliRunner().invoke(app, [*run, "--require"]).exit_code == 1
+    assert CliRunner().invoke(application(), [*run, "--require"]).exit_code == 1
 
 
-def test_nothing_is_left_behind(office: Site, peer: Callable[[str], str]) -> None:
+def test_nothing_is_left_behind(office: Site, peer: Callable[[str], str], monkeypatch: pytest.MonkeyPatch) -> None:
     peer("unbound")
-    before = {path.name for path in Path("/tmp").glob("sinkhole-*")}
-    office.run("verify", "exports", "-c", "sinkhole.yaml", "--format", "unbound")
-    assert {path.name for path in Path("/tmp").glob("sinkhole-*")} <= before
+    monkeypatch.chdir(office.directory)
+    monkeypatch.setenv("XDG_STATE_HOME", str(office.state.parent))
+    with TemporaryDirectory() as name:
+        Path(name).chmod(0o755)
+        monkeypatch.setattr(tempfile, "tempdir", name)
+        ran = CliRunner().invoke(application(), ["verify", "exports", "-c", "sinkhole.yaml", "--format", "unbound"])
+        assert ran.exit_code == 0, ran.output
+        assert list(Path(name).iterdir()) == []

@@ -12,7 +12,7 @@ from sinkhole import bundle
 from sinkhole.compiler import build, compile, parsed, plan
 from sinkhole.compiler.compile import Compiled
 from sinkhole.compiler.parsed import Cache
-from sinkhole.feeds import fetch
+from sinkhole.feeds import body
 from sinkhole.feeds.store import Store
 from tests.bundles import CATALOGUE, configured, made
 from tests.policy.test_policy import AT
@@ -56,7 +56,7 @@ def test_a_source_with_too_few_rules_leaves_the_bundle_in_use(tmp_path: Path) ->
     assert refused.refused == ("feed.txt: 1 rules, fewer than its min-rules 2",)
     assert bundle.current(tmp_path / "bundles") == refused.path == first.path
     wanted = plan.make(configured(tmp_path, text), CATALOGUE)
-    feeds = build.feeds(wanted, Store(tmp_path / "state"), fetcher=fetch.load, offline=True, now=AT)
+    feeds = build.feeds(wanted, Store(tmp_path / "state"), fetcher=body.load, offline=True, now=AT)
     accepted = build.build(wanted, feeds, tmp_path / "bundles", accept=True)
     assert bundle.current(tmp_path / "bundles") == accepted.path
     assert bundle.load(accepted.path).manifest["accepted"] == list(accepted.accepted) != []

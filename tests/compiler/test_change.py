@@ -12,8 +12,9 @@ import pytest
 from sinkhole import bundle
 from sinkhole.compiler import build, plan
 from sinkhole.compiler.change import FEW, source_refusals
+from sinkhole.compiler.planned import SourcePlan
 from sinkhole.compiler.source import SourceReport
-from sinkhole.feeds import fetch
+from sinkhole.feeds import body
 from sinkhole.feeds.store import Store
 from tests.bundles import CATALOGUE, configured
 from tests.policy.test_policy import AT
@@ -38,7 +39,7 @@ class Site:
         for name, text in texts.items():
             (self.directory / f"{name}.txt").write_text(text)
         wanted = plan.make(configured(self.directory, self.text), CATALOGUE)
-        feeds = build.feeds(wanted, Store(self.directory / "state"), fetcher=fetch.load, offline=True, now=AT)
+        feeds = build.feeds(wanted, Store(self.directory / "state"), fetcher=body.load, offline=True, now=AT)
         return build.build(wanted, feeds, self.directory / "bundles", accept=accept)
 
     def manifest(self) -> Mapping[str, Any]:
@@ -130,7 +131,7 @@ def test_the_shares_can_be_set(tmp_path: Path) -> None:
 
 def test_a_text_with_more_rules_than_a_source_ever_has_is_refused() -> None:
     """A page that lists the whole of the DNS has nothing to be compared with when it is the first."""
-    source = plan.SourcePlan("one", "https://one.test/", max_rules=MANY)
+    source = SourcePlan("one", "https://one.test/", max_rules=MANY)
 
     def refusals(rules: int) -> list[str]:
         report = SourceReport(source, "", "domains", rules, rules, rules, rules, {}, (), ())

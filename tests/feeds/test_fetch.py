@@ -15,18 +15,17 @@ import pytest
 
 from sinkhole import __version__
 from sinkhole.errors import FeedError
-from sinkhole.feeds.fetch import (
+from sinkhole.feeds.body import (
     Fetched,
     Limits,
     Machine,
     NotModified,
     Validators,
-    _is_public,
-    fetch,
     load,
     read_file,
     shown,
 )
+from sinkhole.feeds.fetch import _is_public, fetch
 
 Reply = Callable[[str], Iterable[bytes]]
 Serve = Callable[[Reply], str]
@@ -397,7 +396,8 @@ def test_exactly_the_limit_is_allowed(serve: Serve) -> None:
 MEASURE = """
 import re, sys
 from sinkhole.errors import FeedError
-from sinkhole.feeds.fetch import Limits, fetch
+from sinkhole.feeds.body import Limits
+from sinkhole.feeds.fetch import fetch
 def peak(): return int(re.search(r"VmHWM:\\s+(\\d+) kB", open("/proc/self/status").read())[1])
 before = peak()
 try:

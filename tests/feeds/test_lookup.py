@@ -13,7 +13,8 @@ from dnslib import RR, DNSRecord
 from sinkhole.config import Endpoint, Server
 from sinkhole.errors import FeedError
 from sinkhole.feeds import lookup
-from sinkhole.feeds.fetch import Fetched, Limits, Machine, fetch
+from sinkhole.feeds.body import Fetched, Limits, Machine
+from sinkhole.feeds.fetch import fetch
 from tests.dnsserver import Asked, DnsServer, reply
 
 OWN = [Endpoint("127.0.0.1", 53)]

@@ -12,7 +12,7 @@ import pytest
 from sinkhole import bundle
 from sinkhole.compiler import build, plan
 from sinkhole.errors import FeedError
-from sinkhole.feeds.fetch import Fetched, Limits, NotModified, Validators, load
+from sinkhole.feeds.body import Fetched, Limits, NotModified, Validators, load
 from sinkhole.feeds.origin import Origin, fetcher
 from sinkhole.feeds.store import Store
 from sinkhole.formats import FORMATS

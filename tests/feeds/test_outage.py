@@ -10,7 +10,7 @@ from pathlib import Path
 
 from sinkhole import bundle
 from sinkhole.compiler import build, plan
-from sinkhole.feeds.fetch import Limits, Machine
+from sinkhole.feeds.body import Limits, Machine
 from sinkhole.feeds.origin import fetcher
 from sinkhole.feeds.store import Store
 from tests.bundles import CATALOGUE, configured

@@ -101,3 +101,11 @@ def test_lists_of_every_syntax_pass(data: bytes) -> None:
 )
 def test_what_is_no_list_is_told_why(data: bytes, why: str) -> None:
     assert why_not_a_list(data) == why
+
+
+@pytest.mark.parametrize("octet", range(256))
+def test_octets_that_no_text_holds_are_found_wherever_they_are(octet: int) -> None:
+    wrong = (octet < 0x20 and octet not in b"\t\n\v\f\r\x1a\x1b") or octet == 0x7F
+    for place in (16, 65535, 65536, 200000):
+        text = b"ads.example.com\n".ljust(place, b"a") + bytes((octet,)) + b"a" * 9
+        assert why_not_a_list(text) == (f"binary, not a list: byte 0x{octet:02x} in line 2" if wrong else None)

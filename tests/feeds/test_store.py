@@ -17,7 +17,7 @@ from threading import Barrier, Event
 import pytest
 
 from sinkhole.errors import FeedError
-from sinkhole.feeds.fetch import Fetched, Limits, NotModified, Progress, Validators, load
+from sinkhole.feeds.body import Fetched, Limits, NotModified, Progress, Validators, load
 from sinkhole.feeds.store import UNCONDITIONAL, Copy, Store
 
 Reply = Callable[[str], Iterable[bytes]]
@@ -215,7 +215,7 @@ KILLED = """
 import os, signal, sys
 from datetime import UTC, datetime
 from pathlib import Path
-from sinkhole.feeds.fetch import Fetched, Validators
+from sinkhole.feeds.body import Fetched, Validators
 from sinkhole.feeds.store import Store
 renames = 0
 def hook(event, args):

@@ -6,11 +6,13 @@ Advisories about parts that this program does not have are not here; see docs/se
 from __future__ import annotations
 
 import socket
+import ssl
 import struct
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
+from pathlib import Path
 
 import dns.edns
 import dns.flags
@@ -19,15 +21,22 @@ import dns.query
 import dns.rcode
 import dns.rdatatype
 import dns.rrset
+import h2.errors
+import h2.events
 import pytest
+from hyperframe.frame import ContinuationFrame, HeadersFrame, WindowUpdateFrame
 
 from sinkhole.names import to_wire
 from sinkhole.policy.verdict import Action, Verdict
+from sinkhole.resolver.listener.tls import HTTP, context
 from sinkhole.resolver.message import FORMERR, BadResponse, read_query, read_response
 from sinkhole.resolver.upstream import Server
+from tests.certificates import certificate
 from tests.conftest import Site
 from tests.dnsserver import Asked, DnsServer, Script, reply
 from tests.resolver.serving import BLOCKED, Running, Trees, serving
+from tests.web import serving as web_serving
+from tests.web.frames import Client, http2, status
 
 LOCAL = "127.0.0.1"
 RIGHT, POISON = "192.0.2.1", "198.51.100.66"
@@ -312,6 +321,77 @@ def test_cve_2017_3140_an_alias_to_itself_or_in_a_circle_ends() -> None:
             assert ask(resolver, name).answer[0].rdtype == dns.rdatatype.CNAME
         assert len(server.asked) <= 4
         assert resolver.engine.counters.errors == 0
+
+
+# HTTP/2
+
+
+@pytest.fixture
+def web(tmp_path: Path) -> Iterator[Callable[[], AbstractContextManager[Client]]]:
+    """Gives clients of one server; that the last one is answered is shown in the end."""
+    pair = certificate(tmp_path)
+    server, trusting = context(*pair, HTTP), ssl.create_default_context(cafile=str(pair.cert))
+    trusting.set_alpn_protocols(["h2"])
+    with web_serving.serving(tls=lambda: server) as running:
+        yield lambda: http2(running, trusting)
+        with http2(running, trusting) as client:
+            client.post()
+            client.flush()
+            assert status(client.until(h2.events.StreamEnded)) == ["200"]
+        assert running.server.crowd.total == 0
+        assert running.engine.counters.queries < 200
+
+
+def _ended(client: Client) -> h2.errors.ErrorCodes | int | None:
+    """Why the server ended the connection, after whatever else it said; None when it did not say."""
+    last = client.until(h2.events.ConnectionTerminated)[-1:]
+    return last[0].error_code if last and isinstance(last[0], h2.events.ConnectionTerminated) else None
+
+
+def test_cve_2023_44487_streams_that_are_reset_at_once_end_the_connection(
+    web: Callable[[], AbstractContextManager[Client]],
+) -> None:
+    """Rapid reset: requests that cost the client nothing, without an end, and never more at a time than allowed."""
+    with web() as client:
+        for _ in range(1000):
+            client.http.reset_stream(client.post(end=False))
+        with suppress(OSError):
+            client.flush()
+        assert _ended(client) == h2.errors.ErrorCodes.ENHANCE_YOUR_CALM
+    with web() as client:
+        with suppress(OSError, ssl.SSLError):
+            for _ in range(1000):
+                client.http.reset_stream(client.post(end=False))
+                client.flush()
+        with suppress(OSError, ssl.SSLError):
+            assert _ended(client) in (h2.errors.ErrorCodes.ENHANCE_YOUR_CALM, None)
+
+
+def test_cve_2025_8671_streams_that_we_are_made_to_reset_count_too(
+    web: Callable[[], AbstractContextManager[Client]],
+) -> None:
+    """MadeYouReset: a window that overflows has the server reset the stream, and the request goes on."""
+    with web() as client:
+        with suppress(OSError, ssl.SSLError):
+            for _ in range(1000):
+                overflow = WindowUpdateFrame(client.post(end=False), window_increment=2**31 - 1)
+                client.sock.sendall(client.http.data_to_send() + overflow.serialize())
+        with suppress(OSError, ssl.SSLError):
+            assert _ended(client) in (h2.errors.ErrorCodes.ENHANCE_YOUR_CALM, None)
+
+
+def test_cve_2024_27316_a_head_of_endless_pieces_is_not_gathered(
+    web: Callable[[], AbstractContextManager[Client]],
+) -> None:
+    """CONTINUATION frames without an end were kept without a bound."""
+    with web() as client:
+        client.flush()
+        with suppress(OSError):
+            client.sock.sendall(HeadersFrame(1, data=b"\x82").serialize())
+            for _ in range(10_000):
+                client.sock.sendall(ContinuationFrame(1, data=b"\0\1x\1y").serialize())
+        with suppress(OSError):
+            assert _ended(client) in (h2.errors.ErrorCodes.PROTOCOL_ERROR, None)
 
 
 # Lists

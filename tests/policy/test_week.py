@@ -18,6 +18,7 @@ from sinkhole.catalogue import loader
 from sinkhole.compiler import build, plan
 from sinkhole.config import load
 from sinkhole.names import key
+from sinkhole.places import catalogue_directory
 from sinkhole.policy import exceptions
 from sinkhole.policy.exceptions import Permission
 from sinkhole.policy.policy import Policy
@@ -123,7 +124,7 @@ def _permission(draw: random.Random, number: int) -> Permission:
 
 def _opened(directory: Path, orders: dict[str, Order], timed: list[Timed]) -> bundle.Bundle:
     feeds = directory / "feeds"
-    shutil.copytree(loader.default_directory(), feeds)
+    shutil.copytree(catalogue_directory(), feeds)
     listed = yaml.safe_load((feeds / "lists.yaml").read_text())
     for id, name in LISTS.items():
         listed[id] = {"title": id, "description": id, "updated": "2025-03-01", "block": [name]}

@@ -17,7 +17,7 @@ from sinkhole.policy.verdict import FORWARD, Action, Verdict
 from sinkhole.resolver.access import PRIVATE, Access, Rules
 from sinkhole.resolver.answer import blocking, pack
 from sinkhole.resolver.cache import Cache
-from sinkhole.resolver.engine import MAX_LINES, MAX_PREPARED, Engine, Policy, Private
+from sinkhole.resolver.engine import MAX_LINES, Engine, Policy, Private
 from sinkhole.resolver.lookup import Lookup
 from sinkhole.resolver.message import Query, Response
 from sinkhole.resolver.upstream import Done, Forwarder
@@ -156,7 +156,7 @@ def test_item_10_a_prepared_answer_is_only_for_the_same_octets() -> None:
     assert not answer(target, wire("blocked.test")).options
     assert not answer(target, wire("blocked.test", "AAAA")).answer[0][0].to_text().startswith("0")
     assert handle(target, wire("blocked.test") + b"trailing") == handle(target, wire("blocked.test"))
-    assert len(target._prepared) == 3
+    assert target._kept == 3
 
 
 def test_structured_errors_go_to_those_who_ask_and_never_to_the_next() -> None:
@@ -169,7 +169,7 @@ def test_structured_errors_go_to_those_who_ask_and_never_to_the_next() -> None:
         (option,) = answer(target, packet).options
         assert isinstance(option, dns.edns.EDEOption)
         assert (option.code, option.text) == (16, text)
-    assert len(target._prepared) == 1
+    assert target._kept == 1
 
 
 def test_types_are_not_lowered_with_names() -> None:
@@ -178,7 +178,7 @@ def test_types_are_not_lowered_with_names() -> None:
     first = answer(target, wire("blocked.test", "TYPE65"))
     second = answer(target, wire("blocked.test", "TYPE97"))
     assert [message.question[0].rdtype for message in (first, second)] == [65, 97]
-    assert len(target._prepared) == 2
+    assert target._kept == 2
 
 
 def test_names_with_zero_octets_do_not_meet() -> None:
@@ -237,15 +237,17 @@ def test_profiles_do_not_share_prepared_answers() -> None:
     assert len(told.asked) == 1
 
 
-def test_item_17_prepared_answers_are_bounded() -> None:
-    """Random names below a blocked one."""
+def test_item_17_prepared_answers_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Random names below a blocked one and beside it, in random letters, with all kinds of flags and UDP sizes."""
+    monkeypatch.setattr("sinkhole.resolver.engine.MAX_PREPARED", 50)
+    monkeypatch.setattr("sinkhole.resolver.engine.MAX_FORMS", 20)
     target, _ = engine()
-    packets = [wire(f"{number}.blocked.test") for number in range(1000)]
-    for number in range(MAX_PREPARED - 500):
-        target._prepared[0, number.to_bytes(4)] = (b"", None, b"")
-    for packet in packets:
-        assert handle(target, packet)
-        assert len(target._prepared) <= MAX_PREPARED
+    for number in range(2000):
+        name = f"{number}.{'bLocked' if number % 2 else 'blocked'}.test"
+        for packet in (wire(name), wire(name, edns=0, payload=512 + number), wire(f"{number % 70}.test")):
+            assert handle(target, packet)
+        assert sum(map(len, target._told.values())) == target._kept <= 50
+        assert sum(map(len, target._forms.values())) == target._forms_kept <= 20
 
 
 def test_the_cache_answers_everyone_with_the_age_and_in_his_own_way() -> None:

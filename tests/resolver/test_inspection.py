@@ -123,7 +123,7 @@ def test_the_policy_that_decided_on_the_name_judges_the_answer() -> None:
 
 def test_item_34_stale_answers_are_judged_too() -> None:
     world = World()
-    target = Engine(Trees({}), world.lookup, blocking("null-ip"))
+    target = Engine(Trees({}), world.lookup, blocking("null-ip"), lambda: world.now)
     assert handle_later(target, world, ANSWERS["A"]).answer[2][0].to_text() == "192.0.2.1"
     world.wait(400)
     found = handle_later(target, world, failure(22))

@@ -81,7 +81,7 @@ class World:
     def client(self, asked: Query | None = None) -> list[tuple[Response, int]]:
         """Ask as a client; what he hears is added to the list."""
         heard: list[tuple[Response, int]] = []
-        self.lookup.ask(asked or query(), lambda response, age: heard.append((response, age)), "192.0.2.7")
+        self.lookup.ask(asked or query(), lambda response, age, outcome: heard.append((response, age)), "192.0.2.7")
         return heard
 
     def known(self, response: Response) -> None:
@@ -323,7 +323,7 @@ def test_names_go_where_their_route_leads() -> None:
 
     routed = Lookup(route, Cache(), clock=lambda: 0.0)
     heard: list[int] = []
-    done: Done = lambda response, age: heard.append(response.rcode)  # noqa: E731
+    done: Done = lambda response, age, outcome: heard.append(response.rcode)  # noqa: E731
     for name in ("www.example.com", "x.corp.example", "corp.example"):
         routed.ask(query(name), done)
     assert (len(default.asked), len(office.asked)) == (1, 2)

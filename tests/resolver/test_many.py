@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import resource
 import socket
-import statistics
 import subprocess
 import sys
 import time
@@ -42,20 +41,18 @@ class Server:
     def connect(self) -> socket.socket:
         return socket.create_connection((LOCAL, self.port), 5)
 
-    def udp(self) -> float:
-        """Seconds until a blocked name is answered over UDP."""
+    def udp(self) -> None:
+        """Have a blocked name answered over UDP."""
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
             sock.settimeout(5)
             sock.connect((LOCAL, self.port))
-            started = time.perf_counter()
             sock.send(wire())
             assert sock.recv(2000)[:2] == wire()[:2]
-            return time.perf_counter() - started
 
-    def used(self) -> float:
-        """Processor time so far, in seconds."""
-        stat = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(stat[11]) + int(stat[12])) / os.sysconf("SC_CLK_TCK")
+    def busy(self) -> int:
+        """Nanoseconds of the processor's time so far (proc(5), schedstat)."""
+        threads = Path(f"/proc/{self.process.pid}/task").iterdir()
+        return sum(int((thread / "schedstat").read_text().split()[0]) for thread in threads)
 
     def descriptors(self) -> int:
         return len(os.listdir(f"/proc/{self.process.pid}/fd"))
@@ -88,11 +85,11 @@ def test_no_descriptor_is_left_for_a_connection() -> None:
         for _ in range(20):
             running.udp()
         time.sleep(0.5)
-        before, started = running.used(), time.monotonic()
+        before, started = running.busy(), time.monotonic()
         while time.monotonic() < started + 1:
             running.udp()
             time.sleep(0.05)
-        assert running.used() - before < 0.3
+        assert running.busy() - before < 300_000_000
         with running.connect() as late:
             late.sendall(framed(wire()))
             assert read(late)
@@ -109,9 +106,8 @@ def test_no_descriptor_is_left_for_a_connection() -> None:
 
 
 def test_thousands_of_idle_connections_do_not_slow_udp() -> None:
-    """5,000 of them, and 500 that send a query octet by octet: UDP's 99th percentile is at most twice that of a server
-    without any. Both are asked in turn, so that a busy machine is unfair to both, and three times, as it is in bursts.
-    A connection costs little memory, and new ones are served."""
+    """5,000 of them, and 500 that send a query octet by octet: a query over UDP costs hardly more than in a server
+    without any. A connection costs little memory, and new ones are served. (benchmarks/abuse.py has the delays.)"""
     idle, slow = 5000, 500
     count = idle + slow
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -125,10 +121,11 @@ def test_thousands_of_idle_connections_do_not_slow_udp() -> None:
             while crowded.descriptors() < count:
                 time.sleep(0.01)
             each = (crowded.memory() - memory) / count
-            times = [p99(quiet, crowded, clients[idle:]) for _ in range(3)]
-            said = ", ".join(f"{1e6 * alone:.0f}/{1e6 * beside:.0f}" for alone, beside in times)
-            print(f"UDP p99 in microseconds, alone/beside {count} connections of {each:.0f} octets: {said}")
-            assert any(beside <= 2 * alone for alone, beside in times)
+            alone, beside = costs(quiet, crowded, clients[idle:])
+            print(f"a query takes {alone:.0f} us, beside {count} connections of {each:.0f} octets {beside:.0f} us")
+            assert (
+                beside < alone + 200
+            )  # an octet over TCP is read with each; to look at all connections would take more
             assert each < 12_000
             for client in (clients[0], stack.enter_context(crowded.connect())):
                 client.sendall(framed(wire()))
@@ -137,11 +134,14 @@ def test_thousands_of_idle_connections_do_not_slow_udp() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
-def p99(quiet: Server, crowded: Server, slow: list[socket.socket]) -> tuple[float, float]:
-    pairs = []
-    for number in range(600):
-        pairs.append((quiet.udp(), crowded.udp()))
+def costs(quiet: Server, crowded: Server, slow: list[socket.socket]) -> tuple[float, float]:
+    """Microseconds of the processor's time that a query over UDP takes in each server, asked in turn."""
+    servers, count = (quiet, crowded), 2000
+    before = [server.busy() for server in servers]
+    for number in range(count):
+        for server in servers:
+            server.udp()
         with suppress(OSError):  # its time may be over
             slow[number % len(slow)].send(b"\0")
-    alone, beside = (statistics.quantiles(times, n=100)[98] for times in zip(*pairs, strict=True))
+    alone, beside = ((server.busy() - was) / count / 1000 for server, was in zip(servers, before, strict=True))
     return alone, beside

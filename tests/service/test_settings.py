@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from sinkhole.resolver.lookup import DEFAULT_HANDLING, Handling
+from sinkhole.resolver.recorder import Recording
 from sinkhole.resolver.zones import Local
 from sinkhole.service.settings import Settings, parse
 
@@ -27,6 +28,7 @@ def test_settings_survive_the_control_channel(mode: str | tuple[str, ...], handl
         cache=1 << 20,
         stale=3600.0,
         handling=handling,
+        recording=Recording("decisions", "network"),
     )
 
     line = settings.line()

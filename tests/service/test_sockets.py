@@ -14,7 +14,7 @@ import pytest
 
 from sinkhole.config import Endpoint
 from sinkhole.errors import ListenError
-from sinkhole.service.sockets import Listening, _advice, listen
+from sinkhole.service.sockets import Listening, _advice, listen, listen_web
 from tests.conftest import IPV6
 
 ANY = Endpoint("127.0.0.1", 0)
@@ -155,17 +155,28 @@ def test_advice_names_the_key() -> None:
         listen([ANY], 1, dot=[ABSENT], optional=True)
 
 
+def test_the_web_has_one_socket_for_each_address() -> None:
+    first, second = sockets = listen_web([ANY, Endpoint("127.0.0.2", 0)])
+    try:
+        assert [sock.getsockname()[0] for sock in sockets] == ["127.0.0.1", "127.0.0.2"]
+        with pytest.raises(ListenError, match=r"in use .* set another port in listen\.web$"):
+            listen_web([Endpoint("127.0.0.3", 0), Endpoint(*first.getsockname())])
+    finally:
+        first.close()
+        second.close()
+
+
 INHERIT = """
 import os, sys
 from sinkhole.errors import ListenError
 from sinkhole.service.sockets import inherited
 os.environ["LISTEN_PID"] = os.environ["LISTEN_PID"].replace("SELF", str(os.getpid()))
 try:
-    found = inherited(os.environ, 3)
+    found = inherited(os.environ)
 except ListenError as error:
     sys.exit(str(error))
-print(len(found), *([len(kind) for kind in found[0]] if found else []))
-print(*(str(at) for at in (*found[0].endpoints, *found[0].encrypted)) if found else ())
+print(*(len(kind) for kind in found))
+print(*(str(at) for at in (*found.endpoints, *found.encrypted, *found.webs)))
 print(*(name for name in os.environ if name.startswith("LISTEN")), *(os.get_inheritable(n) for n in range(3, 6)))
 """
 
@@ -200,24 +211,24 @@ UDP, TCP = socket.SOCK_DGRAM, socket.SOCK_STREAM
 
 
 def test_sockets_of_systemd_go_where_their_kind_and_name_say() -> None:
-    """All workers share them; nobody else inherits them, nor the variables that tell of them."""
-    with opened(UDP, TCP, TCP) as sockets:
-        ran = inherit(sockets, "dns:dns:dot")
+    """Nobody else inherits them, nor the variables that tell of them."""
+    with opened(UDP, TCP, TCP, TCP) as sockets:
+        ran = inherit(sockets, "dns:dns:dot:web")
         addresses = [f"127.0.0.1:{sock.getsockname()[1]}" for sock in sockets]
-    assert ran.stdout.splitlines() == ["3 1 1 1", " ".join(addresses), "False False False"], ran.stderr
+    assert ran.stdout.splitlines() == ["1 1 1 1", " ".join(addresses), "False False False"], ran.stderr
 
 
 def test_sockets_of_systemd_need_no_names() -> None:
     with opened(UDP, TCP) as sockets:
         ran = inherit(sockets, "")
-    assert ran.stdout.splitlines()[0] == "3 1 1 0"
+    assert ran.stdout.splitlines()[0] == "1 1 0 0"
 
 
 @pytest.mark.parametrize(("pid", "count"), [("1", 1), ("", 1), ("SELF", 0), ("x", 2)])
 def test_sockets_that_were_meant_for_another_process_are_left_alone(pid: str, count: int) -> None:
     with opened(*[UDP] * count) as sockets:
         ran = inherit(sockets, "dns", pid)
-    assert ran.stdout.splitlines()[0] == ("0")
+    assert ran.stdout.splitlines()[0] == "0 0 0 0"
 
 
 def test_a_socket_of_systemd_that_is_not_for_dns_is_an_error() -> None:

@@ -17,7 +17,7 @@ from collections import OrderedDict, defaultdict
 from collections.abc import Callable
 from functools import partial
 from itertools import islice
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple, Protocol, cast
 
 from sinkhole.resolver.engine import Handle, Peer, Private
 from sinkhole.resolver.listener.tls import Tls
@@ -49,15 +49,22 @@ class Limits(NamedTuple):
 DEFAULT_LIMITS = Limits()
 
 
+class Connection(Protocol):
+    """One client's connection."""
+
+    def abort(self) -> None:
+        """End it now, and leave :class:`Connections`."""
+
+
 class Connections:
     """The open connections of a process, on whatever sockets, in the order of their last query: all, and by client."""
 
     def __init__(self, limits: Limits = DEFAULT_LIMITS) -> None:
         self.limits = limits
-        self.all: OrderedDict[_Connection, None] = OrderedDict()
-        self._clients: defaultdict[str, OrderedDict[_Connection, None]] = defaultdict(OrderedDict)
+        self.all: OrderedDict[Connection, None] = OrderedDict()
+        self._clients: defaultdict[str, OrderedDict[Connection, None]] = defaultdict(OrderedDict)
 
-    def enter(self, connection: _Connection, client: str) -> None:
+    def enter(self, connection: Connection, client: str) -> None:
         """Count a new connection; where that is one too many, another one makes room."""
         bounds = ((self._clients[client], self.limits.per_client), (self.all, self.limits.connections))
         for within, most in bounds:
@@ -65,13 +72,13 @@ class Connections:
                 next(iter(within)).abort()
         self.all[connection] = self._clients[client][connection] = None
 
-    def touch(self, connection: _Connection, client: str) -> None:
+    def touch(self, connection: Connection, client: str) -> None:
         """A query has come."""
         if connection in self.all:
             self.all.move_to_end(connection)
             self._clients[client].move_to_end(connection)
 
-    def leave(self, connection: _Connection, client: str) -> None:
+    def leave(self, connection: Connection, client: str) -> None:
         """Forget a connection, once or again."""
         self.all.pop(connection, None)
         self._clients[client].pop(connection, None)
@@ -90,34 +97,58 @@ def serve_tcp(
     connections: Connections,
     welcome: Callable[[str], bool] = lambda client: True,
     tls: Callable[[], ssl.SSLContext] | None = None,
+    stamp: Callable[[], None] = lambda: None,
 ) -> Callable[[], None]:
     """Answer what arrives over connections to a bound TCP socket, over TLS with the context that ``tls`` gives.
 
-    Clients that are not ``welcome`` are hung up on.
+    Clients that are not ``welcome`` are hung up on. ``stamp`` is called before what arrived together is handled.
     """
-    served = _Served(sock, handle, connections, welcome, tls)
+    served = _Served(asyncio.get_running_loop(), handle, connections, tls, stamp)
+    return accept(sock, partial(_Connection, served), connections, welcome)
+
+
+def accept(
+    sock: socket.socket,
+    make: Callable[[Peer], asyncio.Protocol],
+    connections: Connections,
+    welcome: Callable[[str], bool],
+) -> Callable[[], None]:
+    """Give every client that connects to a bound TCP socket, and is ``welcome``, what ``make`` gives for it.
+
+    Returns what ends this, and with it all ``connections``.
+    """
+    acceptor = _Acceptor(sock, make, connections, welcome)
     sock.setblocking(False)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # connections inherit it: no answer waits for an ACK
     sock.listen(_BACKLOG)
-    served.loop.add_reader(sock.fileno(), served.accept)
-    return served.close
+    acceptor.loop.add_reader(sock.fileno(), acceptor.accept)
+    return acceptor.close
 
 
-class _Served:
-    """One listening socket, and what its connections need."""
+class _Served(NamedTuple):
+    """What the connections of one listening socket need."""
+
+    loop: asyncio.AbstractEventLoop
+    handle: Handle
+    connections: Connections
+    tls: Callable[[], ssl.SSLContext] | None
+    stamp: Callable[[], None]
+
+
+class _Acceptor:
+    """One listening socket."""
 
     def __init__(
         self,
         sock: socket.socket,
-        handle: Handle,
+        make: Callable[[Peer], asyncio.Protocol],
         connections: Connections,
         welcome: Callable[[str], bool],
-        tls: Callable[[], ssl.SSLContext] | None,
     ) -> None:
         self.loop = asyncio.get_running_loop()
-        self.handle = handle
-        self.connections = connections
-        self.tls = tls
         self._sock = sock
+        self._make = make
+        self._connections = connections
         self._welcome = welcome
         self._coming: set[asyncio.Task[Any]] = set()
         self._pause: asyncio.TimerHandle | None = None
@@ -134,7 +165,7 @@ class _Served:
             if not self._welcome(peer[0]):
                 sock.close()
                 continue
-            coming = self.loop.connect_accepted_socket(partial(_Connection, self, peer), sock)
+            coming = self.loop.connect_accepted_socket(partial(self._make, peer), sock)
             task = self.loop.create_task(coming)
             self._coming.add(task)
             task.add_done_callback(partial(self._came, sock))
@@ -149,8 +180,8 @@ class _Served:
         now = self.loop.time()
         if now >= self._quiet_until:
             self._quiet_until = now + _QUIET
-            log.warning("%d connections open, and no more are possible: %s", len(self.connections.all), error.strerror)
-        self.connections.free(_ACCEPTED)
+            log.warning("%d connections open, and no more are possible: %s", len(self._connections.all), error.strerror)
+        self._connections.free(_ACCEPTED)
         self.loop.remove_reader(self._sock.fileno())
         self._pause = self.loop.call_later(_PAUSE, self.loop.add_reader, self._sock.fileno(), self.accept)
 
@@ -161,9 +192,8 @@ class _Served:
         self._sock.close()
         for task in self._coming:
             task.cancel()
-        for connection in list(self.connections.all):
-            if connection.served is self:
-                connection.abort()
+        for connection in list(self._connections.all):
+            connection.abort()
 
 
 class _Connection(asyncio.Protocol):
@@ -244,6 +274,7 @@ class _Connection(asyncio.Protocol):
         if self._transport.is_closing():
             return
         buffer, fresh = self._buffer, not self._partial
+        self.served.stamp()
         for _ in range(_BATCH):
             self._held = self._stuck or self._in_flight >= self._limits.in_flight
             end = 2 + int.from_bytes(buffer[:2])

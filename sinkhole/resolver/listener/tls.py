@@ -1,4 +1,5 @@
-"""The TLS of DNS over TLS (RFC 7858), without a socket: octets of the wire in, messages out, and the other way round.
+"""The TLS of DNS over TLS (RFC 7858) and over HTTPS, without a socket: octets of the wire in, what the peer says out,
+and the other way round.
 
 asyncio's own TLS keeps 256 KiB for each connection, idle ones too, and one context for all of a server's life. This
 keeps what OpenSSL needs, and every connection takes the context of the moment, so certificates can change.
@@ -8,12 +9,15 @@ from __future__ import annotations
 
 import ssl
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from sinkhole.errors import ListenError
 
+#: Protocols (ALPN, RFC 7301), the best first.
+DOT, HTTP = ("dot",), ("h2", "http/1.1")
 _READ = 1 << 14  # octets of the longest TLS record
 
 
@@ -23,15 +27,15 @@ class _Named(ssl.SSLObject):
     asked: str = ""
 
 
-def context(cert: Path, key: Path) -> ssl.SSLContext:
-    """The server side of a certificate chain and its key, in PEM files.
+def context(cert: Path, key: Path, protocols: Sequence[str] = DOT) -> ssl.SSLContext:
+    """The server side of a certificate chain and its key, in PEM files, for ``protocols`` (ALPN), the best one first.
 
     Raises :class:`~sinkhole.errors.ListenError` when they cannot be used.
     """
     made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     made.minimum_version = ssl.TLSVersion.TLSv1_2  # RFC 8996, RFC 9325 3.1.1
     made.options |= ssl.OP_NO_RENEGOTIATION
-    made.set_alpn_protocols(["dot"])
+    made.set_alpn_protocols(protocols)
     made.sslobject_class = _Named
     made.sni_callback = _remember
     try:
@@ -70,6 +74,11 @@ class Tls:
     def asked(self) -> str:
         """The name that the client called us by, in lower case; empty without one."""
         return getattr(self._tls, "asked", "")
+
+    @property
+    def protocol(self) -> str:
+        """What both sides agreed to speak (ALPN, RFC 7301); empty without an agreement."""
+        return self._tls.selected_alpn_protocol() or ""
 
     def receive(self, data: bytes) -> bytes:
         """What the peer says by these octets; :meth:`pending` may have something for it after. Raises ssl.SSLError."""

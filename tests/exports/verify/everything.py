@@ -7,7 +7,7 @@ import random
 from sinkhole.bundle import Entries
 from sinkhole.compiler.blocklist import Blocklist, Fold, resolve
 from sinkhole.compiler.compile import Compiled
-from sinkhole.compiler.plan import ListPlan
+from sinkhole.compiler.planned import ListPlan
 from sinkhole.names import key
 from sinkhole.rules import Kind, On, Rank, Rule, Scope, Special
 from tests.samples import sample
