@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import ssl
 import textwrap
 from collections import Counter
@@ -28,6 +29,7 @@ from pydantic.json_schema import GenerateJsonSchema
 from sinkhole.catalogue.loader import Catalogue
 from sinkhole.catalogue.model import (
     Duration,
+    GroupId,
     Id,
     Instant,
     Known,
@@ -314,6 +316,29 @@ def _as_list(value: Any) -> Any:
 
 def _as_formats(value: Any) -> Any:
     return list(FORMATS) if value == "all" else value
+
+
+class Command(tuple[str, ...]):
+    """The words of a command that no shell reads."""
+
+    def __str__(self) -> str:
+        return shlex.join(self)
+
+
+def _parse_command(text: str) -> Command:
+    try:
+        words = shlex.split(text)
+    except ValueError as error:
+        raise ValueError(f"{text!r} is not a command: {error}") from None
+    if not words or not text.isprintable():
+        raise ValueError(f"{text!r} is not a command; write a program and its arguments")
+    if odd := next((word for word in words if word in _SHELL), None):
+        raise ValueError(f"{odd!r} means something to a shell, and none reads this; write a script and name it here")
+    return Command(words)
+
+
+#: Words that only a shell understands.
+_SHELL = frozenset(("|", "||", "&", "&&", ";", ">", ">>", "<", "2>&1"))
 
 
 def _not_all(groups: dict[str, Group]) -> dict[str, Group]:
@@ -676,6 +701,25 @@ class Exports(Model):
     )
     formats: ExportFormats = Field(
         tuple(FORMATS), description=f"`all`, or some of {', '.join(FORMATS)}.", examples=["all"]
+    )
+    groups: tuple[GroupId, ...] = Field(
+        (),
+        description="Groups, or `all`: what the policy keeps from each of them at this instant, in files of its own "
+        "that are made anew when it changes.",
+        examples=[["office"]],
+    )
+    gzip: StrictBool = Field(False, description="Whether a compressed twin, `FILE.gz`, stands beside each file.")
+    sign: LocalPath | None = Field(
+        None,
+        description="A secret key of minisign without a password (`minisign -G -W`), for the eyes of its owner alone; "
+        "each file then has a signature beside it, `FILE.minisig`.",
+        examples=["/etc/sinkhole/minisign.key"],
+    )
+    after: Annotated[tuple[Annotated[Command, Text(_parse_command)], ...], Field(max_length=16)] = Field(
+        (),
+        description="Commands to run when a file changed, without a shell, each for a minute at most; "
+        "$SINKHOLE_EXPORTS is the directory, and $SINKHOLE_CHANGED has the files, one a line.",
+        examples=[["rndc reload", "systemctl reload dnsmasq"]],
     )
 
 

@@ -22,7 +22,7 @@ COMMANDS = {
     "status": "serving",
     "build": "building",
     "rollback": "building",
-    "export": "listing",
+    "export": "exporting",
     "convert": "converting",
     "explain": "deciding",
     "queries": "querying",

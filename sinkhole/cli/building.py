@@ -15,18 +15,14 @@ from typing import Annotated, Any
 import typer
 
 from sinkhole.cli import job as jobs
-from sinkhole.cli import tables
-from sinkhole.cli.job import Job
+from sinkhole.cli import publishing, tables
 from sinkhole.cli.options import ConfigOption, JsonOption
 from sinkhole.cli.progress import Bars
 from sinkhole.compiler import build as building
 from sinkhole.compiler import history
-from sinkhole.compiler.parsed import Cache
 from sinkhole.compiler.report import report as report_of
 from sinkhole.errors import GuardError
-from sinkhole.exports import INDEX, README
-from sinkhole.files import Lock, sweep, write_atomic
-from sinkhole.seals import Seals
+from sinkhole.files import Lock, sweep
 
 #: Exit code: built, but some feed is stale.
 STALE = 3
@@ -97,10 +93,11 @@ def build(
             progress=bars.update,
         )
         report = report_of(built, job.plan, cache)
-        written, report["exports"] = False, []
+        updated = publishing.Updated(False, [], [])
         if exports:
             bars.update("exports", 0, None)
-            written, report["exports"] = _exports(job, built, cache, seals)
+            updated = publishing.update(job, built, cache, seals, now)
+        report["exports"] = updated.files
         if built.lists and not dry_run:
             store.prune()
             cache.prune()
@@ -108,17 +105,20 @@ def build(
                 sweep(directory)
         if not dry_run:
             seals.save()
-    if not quiet or built.changed or written or built.left or built.stale or built.refused:
+    if not quiet or built.changed or updated.written or built.left or built.stale or built.refused:
         if as_json:
             print(json.dumps(report, ensure_ascii=False))
         else:
             _show(report, dry_run)
     for line in [*_notes(built), *(() if quiet else job.overdue(now))]:
         print(f"sinkhole: {line}", file=sys.stderr)
+    failures = publishing.after(job, updated.changed) if exports and not dry_run else []
+    for line in failures:
+        print(f"sinkhole: exports.after: {line}", file=sys.stderr)
     if built.refused:
         raise GuardError("\n".join([*built.refused, "what was in use before stays in use; --accept-change accepts it"]))
-    if built.stale:
-        raise typer.Exit(STALE)
+    if failures or built.stale:
+        raise typer.Exit(1 if failures else STALE)
 
 
 def rollback(
@@ -139,44 +139,6 @@ def rollback(
     with jobs.load(config, keep=False) as job, Lock(job.lock):
         back = history.roll_back(job.bundles, name)
     print(f"{back.to} is in use instead of {back.left}, until a build finds anything new")
-
-
-def _exports(job: Job, built: building.Built, cache: Cache, seals: Seals) -> tuple[bool, list[dict[str, Any]]]:
-    """Whether exports were written, and what there is now; after a dry run, what there would be. They are left alone
-    while they are in place and say what this bundle says."""
-    directory, lists_named, formats = job.exports
-    path = job.state_dir / "exports.json"
-    wanted = {"lists": list(lists_named), "formats": list(formats)}
-    if built.kept or not built.lists:
-        wanted["inputs"] = json.loads((built.path / "manifest.json").read_bytes())["inputs"]
-    if not built.lists and (found := _in_place(directory, path, wanted, seals)) is not None:
-        return False, found
-    from sinkhole.exports.publish import publish  # and with it every format
-    from sinkhole.formats import FORMATS
-
-    lists = (
-        built.lists or building.compile_lists(job.plan, job.plan.lists, built.feeds, built.before, cache=cache).lists
-    )
-    exported = [made for made in lists if made.plan.id in lists_named]
-    published = publish(directory, exported, [FORMATS[id] for id in formats], keep=built.kept)
-    if built.kept:
-        record = {**wanted, "dir": str(directory), "index": seals.sha256(directory / INDEX)}
-        write_atomic(path, json.dumps(record, indent=1).encode() + b"\n")
-        for place in {directory, *((directory / file.path).parent for file in published)}:
-            sweep(place)
-    return built.kept, [file.data() for file in published]
-
-
-def _in_place(directory: Path, record: Path, wanted: dict[str, Any], seals: Seals) -> list[dict[str, Any]] | None:
-    """The exports of ``wanted`` as their index has them, if every file is as it was written."""
-    try:
-        expected = {**wanted, "dir": str(directory), "index": seals.sha256(directory / INDEX)}
-        if json.loads(record.read_bytes()) != expected or not (directory / README).exists():
-            return None
-        found: list[dict[str, Any]] = json.loads((directory / INDEX).read_bytes())["exports"]
-        return found if all(seals.sha256(directory / file["path"]) == file["sha256"] for file in found) else None
-    except (OSError, ValueError):
-        return None
 
 
 def _notes(built: building.Built) -> Iterator[str]:

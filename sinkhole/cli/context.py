@@ -47,7 +47,16 @@ class Context:
         return Job(
             config.state_dir,
             plan,
-            Exports(config.exports.dir, tuple(dict.fromkeys(lists)), tuple(config.exports.formats)),
+            Exports(
+                config.exports.dir,
+                tuple(dict.fromkeys(lists)),
+                tuple(config.exports.formats),
+                config.exports.groups,
+                config.exports.gzip,
+                config.exports.sign,
+                "{}:{}".format(*config.where("exports", "sign")) if config.exports.sign else "",
+                tuple(map(tuple, config.exports.after)),
+            ),
             tuple(
                 Expected(
                     "{}:{}".format(*config.where("expect", number)),
@@ -88,7 +97,7 @@ class Context:
     @property
     def journal(self) -> Path:
         """The record of exceptions."""
-        return self.config.state_dir / "exceptions.jsonl"
+        return self.job.journal
 
     @contextmanager
     def in_use(self) -> Iterator[bundle.Bundle]:

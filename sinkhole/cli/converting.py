@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from sinkhole.cli.listing import OutputOption, PerLineOption, put
+from sinkhole.cli.exporting import OutputOption, PerLineOption, put
 from sinkhole.errors import FeedError, FormatError
 from sinkhole.exports.convert import convert as convert_text
 from sinkhole.feeds.body import read_file, read_stream

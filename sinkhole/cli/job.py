@@ -43,11 +43,16 @@ _STATE_DIR = re.compile(rb"^[ ]?[\"']?state-dir[\"']?:[ ]*[\"']?(/[\w./-]+)[\"']
 
 
 class Exports(NamedTuple):
-    """What is exported, and where to."""
+    """What is exported, and where to. ``signed_at`` is where the configuration names the key to sign with."""
 
     dir: Path
     lists: tuple[str, ...]
     formats: tuple[str, ...]
+    groups: tuple[str, ...] = ()
+    gzip: bool = False
+    sign: Path | None = None
+    signed_at: str = ""
+    after: tuple[tuple[str, ...], ...] = ()
 
 
 class Review(NamedTuple):
@@ -81,6 +86,11 @@ class Job(NamedTuple):
     @property
     def bundles(self) -> Path:
         return self.state_dir / "bundles"
+
+    @property
+    def journal(self) -> Path:
+        """The record of exceptions."""
+        return self.state_dir / "exceptions.jsonl"
 
     @property
     def lock(self) -> Path:

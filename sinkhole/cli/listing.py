@@ -1,10 +1,9 @@
-"""``sinkhole export`` and ``sinkhole lists``: lists as files, and what is on them."""
+"""``sinkhole lists``: what is on them."""
 
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -15,9 +14,6 @@ from sinkhole.cli import context, tables
 from sinkhole.cli.options import ConfigOption, JsonOption
 from sinkhole.compiler.build import describe
 from sinkhole.errors import SinkholeError
-from sinkhole.exports.publish import export as export_list
-from sinkhole.files import write_atomic
-from sinkhole.formats import FORMATS, format_named
 from sinkhole.names import unkey
 from sinkhole.policy.special import stated
 from sinkhole.rules import DECIDING, Rank, Scope
@@ -26,48 +22,6 @@ lists = typer.Typer(help="What lists there are, what is on them, and how two bun
 
 #: Services that take more characters than this are counted, not named.
 _WIDE = 60
-
-OutputOption = Annotated[
-    Path | None, typer.Option("-o", "--output", metavar="FILE", help="Where to write it. Default: standard output.")
-]
-
-
-PerLineOption = Annotated[
-    int, typer.Option("--per-line", metavar="N", help="Names in one line, for hosts files: Windows copes with 9.")
-]
-
-
-def export(
-    list_id: Annotated[str, typer.Argument(metavar="LIST", help="A list of the catalogue or the configuration.")],
-    format: Annotated[str, typer.Option("--format", metavar="FMT", help=f"One of: {', '.join(FORMATS)}.")],
-    output: OutputOption = None,
-    per_line: PerLineOption = 1,
-    config: ConfigOption = None,
-) -> None:
-    """Write one list in one format.
-
-    The file never blocks more than the list says; what the format cannot state is left out, counted in the header and
-    reported on standard error.
-
-    \b
-    sinkhole export deepseek --format hosts
-    sinkhole export deepseek --format rpz -o /etc/bind/deepseek.zone
-    """
-    target = format_named(format)
-    fitted, pieces = export_list(context.load(config).compile(list_id), target, previous=output, per_line=per_line)
-    put(pieces, output)
-    for note in fitted.loss.notes():
-        print(f"sinkhole: {list_id}: {note}", file=sys.stderr)
-
-
-def put(pieces: Iterable[bytes], output: Path | None) -> None:
-    """Write to a file in one step, or to standard output."""
-    if output:
-        write_atomic(output, pieces)
-    else:
-        for piece in pieces:
-            sys.stdout.buffer.write(piece)
-        sys.stdout.buffer.flush()
 
 
 @lists.command("list")

@@ -18,7 +18,7 @@ from typing import Any
 import typer
 
 from sinkhole import __version__, bundle, queries
-from sinkhole.cli import context
+from sinkhole.cli import context, publishing
 from sinkhole.cli.building import STALE, age
 from sinkhole.cli.options import ConfigOption, JsonOption
 from sinkhole.compiler import build, history
@@ -29,6 +29,7 @@ from sinkhole.files import Lock
 from sinkhole.policy.exceptions import Permission
 from sinkhole.service import control, startup
 from sinkhole.service.configured import keeping, settings
+from sinkhole.service.publishing import Published, Publishing
 from sinkhole.service.querylog import QueryLog, Store
 from sinkhole.service.sockets import Listening, inherited, listen, listen_web
 from sinkhole.service.supervisor import Built, Configured, Supervisor
@@ -77,6 +78,7 @@ def serve(config: ConfigOption = None) -> None:
             queries=recorded,
             commands=control.listen(state),
             register=_register(ctx),
+            publishing=Publishing(lambda: _publish(config, state)),
             web=web,
         )
         try:
@@ -258,6 +260,7 @@ def _configured(ctx: context.Context, running: Config, token: str, listening: Li
         _interval(ctx),
         ctx.config.startup,
         lambda path: build.missing(plan, json.loads((path / "manifest.json").read_bytes())),
+        bool(ctx.config.exports.groups),
         tuple(
             f"{key}: the new value holds from the next start"
             for field, key in places.items()
@@ -274,11 +277,29 @@ def _interval(ctx: context.Context) -> float | None:
 
 
 async def _build(config: Path | None, offline: bool) -> Built:
-    """Fetch and compile in a process of its own, so that neither its memory nor its time is ours."""
+    """Fetch and compile."""
+    code, text = await _command(
+        config, "build", "--no-exports", "--wait", str(WAIT), *(["--offline"] if offline else [])
+    )
+    if code:
+        logging.warning("the build ended with exit code %d", code)
+    return Built(code in _BUILT, code, text.removeprefix("sinkhole: "))
+
+
+async def _publish(config: Path | None, state: Path) -> Published:
+    """Bring the exports of groups up to date."""
+    code, _ = await _command(config, "export", "--groups")
+    if not code:
+        logging.info("the exports of groups are up to date")
+    return Published(not code, publishing.changes_at(state))
+
+
+async def _command(config: Path | None, *words: str) -> tuple[int, str]:
+    """The exit code of a command and what it said, in a process of its own, so that neither its memory nor its time is
+    ours."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
-        *("-m", "sinkhole", "build", "--no-exports", "--wait", str(WAIT)),
-        *(["--offline"] if offline else []),
+        *("-m", "sinkhole", *words),
         *(["-c", str(config)] if config else []),
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.DEVNULL,
@@ -294,10 +315,7 @@ async def _build(config: Path | None, offline: bool) -> Built:
     text = said.decode(errors="replace").strip()
     if text:
         print(text, file=sys.stderr, flush=True)
-    code = process.returncode or 0
-    if code:
-        logging.warning("the build ended with exit code %d", code)
-    return Built(code in _BUILT, code, text.removeprefix("sinkhole: "))
+    return process.returncode or 0, text
 
 
 def _announce(listening: Listening) -> None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
-from sinkhole.compiler.planned import ListPlan
 from sinkhole.exports.loss import Loss
 from sinkhole.formats.format import Format
 
@@ -19,16 +19,31 @@ out and counted, here, at the head of the file, and in [index.json](index.json),
 """
 
 
-def page(plans: Iterable[ListPlan], files: Mapping[str, Iterable[tuple[Format, str, int, Loss]]]) -> bytes:
-    """The page of ``plans`` with (format, path, entries, loss) of the files of each, by its id."""
-    sections = (line for plan in plans if plan.id in files for line in _section(plan, files[plan.id]))
-    return MARK + (_HEAD + "".join(f"{line}\n" for line in sections)).encode()
+class Section(NamedTuple):
+    """What the page says of one list or group: its title and a few sentences."""
+
+    title: str
+    facts: tuple[str, ...]
 
 
-def _section(plan: ListPlan, files: Iterable[tuple[Format, str, int, Loss]]) -> Iterator[str]:
-    yield f"\n## {_plain(plan.title or plan.id)}\n"
-    facts = (plan.description, plan.license and f"Licence: {plan.license}.", plan.updated and f"As of {plan.updated}.")
-    yield " ".join(_plain(fact) for fact in facts if fact) + "\n"
+class File(NamedTuple):
+    """One file of a section; ``entries`` is how many rules it states."""
+
+    format: Format
+    path: str
+    entries: int
+    loss: Loss
+
+
+def page(sections: Iterable[tuple[Section, Iterable[File]]], head: str = "") -> bytes:
+    """The page of all files; ``head`` is what its introduction says beyond the usual."""
+    lines = (line for section, files in sections for line in _section(section, files))
+    return MARK + (_HEAD + head + "".join(f"{line}\n" for line in lines)).encode()
+
+
+def _section(section: Section, files: Iterable[File]) -> Iterator[str]:
+    yield f"\n## {_plain(section.title)}\n"
+    yield " ".join(map(_plain, section.facts)) + "\n"
     yield "| file | syntax | where it goes | entries | left out |\n|---|---|---|---:|---|"
     for format, path, entries, loss in files:
         told = _plain(format.title), _plain(format.use), str(entries), "; ".join(loss.notes())

@@ -28,7 +28,7 @@ from sinkhole.names import key, unkey
 from sinkhole.rules import ANY_ANSWER, Kind, On, Rank, Scope, Special, applying, strongest
 
 #: Answers that come to the same as a block, where a format leaves the answer to its user.
-_SIMPLE = frozenset(("", "NULL", "NXDOMAIN", "NODATA", "REFUSED"))
+SIMPLE = frozenset(("", "NULL", "NXDOMAIN", "NODATA", "REFUSED"))
 _PATTERNS = (On.PATTERN, On.NOT_PATTERN)
 QUERY = (On.NAME, *_PATTERNS, On.CLIENT)  # what is known before an answer is
 
@@ -89,7 +89,7 @@ def weigh(ready: Ready, special: Iterable[Special], format: Format, loss: Loss) 
             loss.special += 1
         elif format.special(rule) is not None:
             states[rule] = True
-        elif rule.conditional or rule.answer not in _SIMPLE or any(_takes(taker, rule) for taker in takers):
+        elif rule.conditional or rule.answer not in SIMPLE or any(_takes(taker, rule) for taker in takers):
             loss.special += 1
         elif rule.on is On.NAME and format.lines:
             _merge(extra, rule)
@@ -173,7 +173,7 @@ _Cut = tuple[int, Callable[[bytes], object], Callable[[bytes], bool]]
 def _cuts(holes: Iterable[Special]) -> list[_Cut]:
     """What ``holes`` may allow, highest level first."""
     by_level = {now: [rule for rule in holes if rule.on in QUERY and level(rule.kind) == now] for now in (6, 4, 2)}
-    return [(now, *_cutting(rules)) for now, rules in by_level.items() if rules]
+    return [(now, *cutting(rules)) for now, rules in by_level.items() if rules]
 
 
 def _cut(entries: Iterable[Entry], cuts: Sequence[_Cut], loss: Loss) -> Iterator[Entry]:
@@ -190,7 +190,7 @@ def _cut(entries: Iterable[Entry], cuts: Sequence[_Cut], loss: Loss) -> Iterator
         above.append((found, new_rest))
 
 
-def _cutting(rules: Sequence[Special]) -> tuple[Callable[[bytes], object], Callable[[bytes], bool]]:
+def cutting(rules: Sequence[Special]) -> tuple[Callable[[bytes], object], Callable[[bytes], bool]]:
     """(what tells whether any of ``rules`` may apply to a name, what tells it of any name below one)."""
     ends = [suffix(rule.what) if rule.on is On.PATTERN else "" for rule in rules]
     if not all(rule.on is On.PATTERN for rule in rules):

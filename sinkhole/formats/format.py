@@ -13,7 +13,7 @@ from sinkhole.rules import Kind, Parsed, Special
 
 
 class Header(NamedTuple):
-    """What the comment lines at the head of an export say; an empty value is left out."""
+    """What the comment lines at the head of an export say; an empty value is left out. ``facts`` are more fields."""
 
     title: str
     description: str = ""
@@ -24,6 +24,7 @@ class Header(NamedTuple):
     version: str = ""
     serial: int = 1
     notes: Sequence[str] = ()
+    facts: Sequence[tuple[str, str]] = ()
 
     def fields(self, syntax: str, use: str, entries: int) -> list[tuple[str, str]]:
         """(field, value) in the order and the words that list consumers look for, each value on one line."""
@@ -38,6 +39,7 @@ class Header(NamedTuple):
             ("Syntax", syntax),
             ("Usage", use),
             ("Number of entries", str(entries)),
+            *self.facts,
             *(("Note", note) for note in self.notes),
         ]
         return [(name, text) for name, value in pairs if (text := " ".join(value.split()))]

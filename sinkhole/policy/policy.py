@@ -124,6 +124,12 @@ class Policy:
             self._profiles.append(self._compile(groups, tuple(permits)))
         return number
 
+    def of_group(self, group: str) -> Profile:
+        """What applies to clients of one group and of no other, with the exceptions that the whole group has."""
+        groups = frozenset(("all", group))
+        permits = [permit for permit in self._permits if not groups.isdisjoint(permit.permission.groups)]
+        return self._profiles[self.profile_of(groups, permits)]
+
     def groups(self, client: str, token: str = "") -> Iterator[str]:
         """The groups that a client belongs to, ``all`` first. An IPv4-mapped address counts as the IPv4 address."""
         yield "all"

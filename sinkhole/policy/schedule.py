@@ -15,6 +15,7 @@ from zoneinfo import ZoneInfo
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _DAY = timedelta(days=1)
 _WEEK = 7
+_MOMENT = timedelta.resolution
 
 
 class Schedule(NamedTuple):
@@ -42,6 +43,14 @@ def changes_at(when: Schedule, at: datetime) -> datetime | None:
     now = active(when, at)
     edges = sorted({edge for window in _windows(when, at) for edge in window if edge > at})
     return next((edge for edge in edges if active(when, edge) != now), None)
+
+
+def changed_at(when: Schedule, at: datetime) -> datetime | None:
+    """The last instant up to ``at`` at which a window opened or closed; None when it is always open."""
+    windows = [*_windows(when, at - _WEEK * _DAY), *_windows(when, at)]
+    edges = sorted({edge for window in windows for edge in window if edge <= at}, reverse=True)
+    now = active(when, at)
+    return next((edge for edge in edges if active(when, edge - _MOMENT) != now), None)
 
 
 def _windows(when: Schedule, at: datetime) -> Iterator[tuple[datetime, datetime]]:

@@ -122,6 +122,13 @@ class Specials:
         return {client_group(text): network for text in texts if (network := _network(text))}
 
 
+def binds(rule: Special, groups: frozenset[str]) -> bool:
+    """Whether clients of ``groups`` are among those that a rule is for."""
+    if rule.on is On.CLIENT and client_group(rule.what) not in groups:
+        return False
+    return _fits(rule.clients, groups) and _fits(rule.tags, groups)
+
+
 def nearness(rule: Special) -> tuple[int, int]:
     """How narrow the network of a rule on addresses is: the longest prefix comes first, then the smallest address. An
     IPv4 network counts as one of IPv4-mapped addresses (RPZ 4.3)."""

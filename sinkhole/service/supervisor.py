@@ -29,6 +29,7 @@ from sinkhole.compiler import history
 from sinkhole.errors import SinkholeError
 from sinkhole.policy.exceptions import Permission
 from sinkhole.service import control, startup
+from sinkhole.service.publishing import Publishing
 from sinkhole.service.querylog import Keeping, QueryLog
 from sinkhole.service.settings import Settings
 from sinkhole.service.sockets import Listening
@@ -64,14 +65,15 @@ class Configured(NamedTuple):
     """What a configuration says to the supervisor.
 
     ``settings`` have any bundle; feeds are fetched every ``interval`` seconds, or never; ``startup`` is the mode;
-    ``missing`` are the sources of which a bundle has no text; ``later`` is what only the next start can change;
-    ``keeping`` is how much of the query log is kept.
+    ``missing`` are the sources of which a bundle has no text; ``publishes``: groups are exported; ``later`` is what
+    only the next start can change; ``keeping`` is how much of the query log is kept.
     """
 
     settings: Settings
     interval: float | None
     startup: str
     missing: Callable[[Path], list[str]]
+    publishes: bool = False
     later: tuple[str, ...] = ()
     keeping: Keeping = Keeping()
 
@@ -177,7 +179,7 @@ class Supervisor:
     this machine has the texts for. ``ready`` is called when all workers answer. ``commands`` is where reloads and the
     status are asked for. ``register`` gives the exceptions when they changed since it was called last, else None; it
     raises SinkholeError when their record cannot be trusted, and then those from before stay. ``queries`` keeps what
-    workers record.
+    workers record. ``publishing`` is told when what it publishes may have changed.
     """
 
     def __init__(
@@ -194,6 +196,7 @@ class Supervisor:
         queries: QueryLog,
         commands: socket.socket | None = None,
         register: Callable[[], tuple[Permission, ...] | None] = lambda: None,
+        publishing: Publishing | None = None,
         web: Sequence[socket.socket] = (),
     ) -> None:
         self._dns = [_Worker(f"worker {number}", sockets) for number, sockets in enumerate(listening, 1)]
@@ -211,6 +214,7 @@ class Supervisor:
         self._begun = fresh and not configured.interval
         self._was_ready = False
         self._register = register
+        self._publishing = publishing
         self._permissions: tuple[Permission, ...] = ()
         self._note_exceptions()
         self._rejected: Path | None = None
@@ -239,6 +243,9 @@ class Supervisor:
         self._spawn(self._watch())
         self._spawn(self._keep_reloading())
         self._refreshing = self._spawn(self._keep_fresh())
+        if self._publishing:
+            self._publish()
+            self._spawn(self._publishing.run())
         actions: dict[str, control.Do] = {"reload": self._on_reload, "status": self.status}
         server = self._commands and await control.serve(self._commands, actions)
         await self._stopping.wait()
@@ -327,7 +334,13 @@ class Supervisor:
                 await asyncio.gather(*(worker.ask(former.line()) for worker in self._workers))
             elif settings.state != former.state:
                 self._tell_state()
+            if not failures and (settings.bundle, settings.permissions) != (former.bundle, former.permissions):
+                self._publish()
             return failures
+
+    def _publish(self) -> None:
+        if self._publishing and self._configured.publishes and self._settings.bundle:
+            self._publishing.due()
 
     # Bundles
 
@@ -466,6 +479,7 @@ class Supervisor:
                 self._rejected = current
                 return Reloaded(False, failures)
             self._configured, self._fresh = configured, True
+            self._publish()
             self._queries.keep(configured.keeping)
             return Reloaded(True, [*notes, *configured.later])
         except SinkholeError as error:

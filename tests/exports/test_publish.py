@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import json
+import os
 import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
 
 from sinkhole.compiler.compile import Compiled
-from sinkhole.exports.publish import export, publish
+from sinkhole.exports.publish import Style, export, publish, published
+from sinkhole.exports.signing import Key
+from sinkhole.exports.subject import section
 from sinkhole.formats import FORMATS
 from tests.bundles import made
 
@@ -128,3 +132,58 @@ def test_nothing_in_a_title_becomes_markup_on_the_page(tmp_path: Path) -> None:
     text = (tmp_path / "out/README.md").read_text()
     assert r"## \<b\>\|x\| \# y \[z\](w)" in text
     assert r"\`\&lt;" in text
+
+
+def test_a_twin_unpacks_to_its_file_and_holds_no_clock(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    files = publish(out, lists(tmp_path), FORMATS.values(), style=Style(gzip=True))
+    for file in files:
+        packed = (out / f"{file.path}.gz").read_bytes()
+        assert gzip.decompress(packed) == (out / file.path).read_bytes()
+        assert (packed[3], packed[4:8]) == (0, bytes(4))  # RFC 1952: no name, no time
+        assert dict(file.beside) == {f"{file.path}.gz": hashlib.sha256(packed).hexdigest()}
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("*.gz")}
+    publish(out, lists(tmp_path), FORMATS.values(), style=Style(gzip=True))
+    assert {path: path.stat().st_mtime_ns for path in out.rglob("*.gz")} == before
+
+
+def test_what_stands_beside_a_file_goes_with_it(tmp_path: Path) -> None:
+    key = Key(b"numberno", bytes(32), bytes(32))
+    style = Style(gzip=True, key=key)
+    publish(tmp_path / "out", lists(tmp_path), [FORMATS["hosts"], FORMATS["rpz"]], style=style)
+    names = ["a.txt", "a.txt.gz", "a.txt.minisig"]
+    assert sorted(path.name for path in (tmp_path / "out/hosts").iterdir()) == names
+    assert (tmp_path / "out/index.json.minisig").exists()
+    (tmp_path / "out/hosts/b.txt.gz").write_bytes(b"somebody else's")
+    publish(tmp_path / "out", lists(tmp_path), [FORMATS["rpz"]], style=style)
+    assert [path.name for path in (tmp_path / "out/hosts").iterdir()] == ["b.txt.gz"]
+    publish(tmp_path / "out", lists(tmp_path), [FORMATS["rpz"]])
+    assert [path.name for path in (tmp_path / "out/rpz").iterdir()] == ["a.zone"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["README.md", "hosts", "index.json", "rpz"]
+
+
+def test_files_that_stand_stay_as_they_are_in_the_index_and_on_the_page(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    first = publish(out, lists(tmp_path), [FORMATS["hosts"]])
+    before = (out / "index.json").read_bytes(), (out / "README.md").read_bytes()
+    index = json.loads(before[0])["exports"]
+    assert [published(entry).data() for entry in index] == index
+    (compiled,) = lists(tmp_path)
+    shelf = section(compiled.plan), list(map(published, index))
+    again = publish(out, [], [FORMATS["hosts"]], standing=[shelf])
+    assert [file._replace(changed=True) for file in again] == first
+    assert ((out / "index.json").read_bytes(), (out / "README.md").read_bytes()) == before
+
+
+def test_others_may_read_what_is_published_whatever_the_umask(tmp_path: Path) -> None:
+    before = os.umask(0o077)
+    try:
+        publish(tmp_path / "out", lists(tmp_path), [FORMATS["hosts"]], style=Style(gzip=True))
+    finally:
+        os.umask(before)
+    modes = {path.name: oct(path.stat().st_mode & 0o777) for path in [tmp_path / "out", *(tmp_path / "out").rglob("*")]}
+    assert {name: mode for name, mode in modes.items() if name in ("out", "hosts")} == {
+        "out": "0o755",
+        "hosts": "0o755",
+    }
+    assert {mode for name, mode in modes.items() if name not in ("out", "hosts")} == {"0o644"}

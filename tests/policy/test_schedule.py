@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from sinkhole.policy.schedule import DAYS, active, changes_at, read
+from sinkhole.policy.schedule import DAYS, active, changed_at, changes_at, read
 
 NIGHTS = {"days": ["mon", "fri"], "from": "22:00", "to": "06:00", "zone": "Asia/Seoul"}
 
@@ -38,6 +38,10 @@ def test_whole_days_that_follow_each_other_have_no_seam() -> None:
     assert changes_at(weekend, at("2025-03-08T00:00:00+09:00")) == at("2025-03-10T00:00:00+09:00")
     always = read({"days": list(DAYS), "from": "00:00", "to": "00:00", "zone": "Asia/Seoul"})
     assert changes_at(always, at("2025-03-08T00:00:00+09:00")) is None
+    assert changed_at(always, at("2025-03-08T00:00:00+09:00")) is None
+    assert changed_at(weekend, at("2025-03-10T00:00:00+09:00")) == at("2025-03-10T00:00:00+09:00")
+    assert changed_at(weekend, at("2025-03-09T23:59:59+09:00")) == at("2025-03-08T00:00:00+09:00")
+    assert changed_at(weekend, at("2025-03-07T23:59:59+09:00")) == at("2025-03-03T00:00:00+09:00")
 
 
 def test_where_clocks_change_times_are_read_as_in_calendars() -> None:
@@ -75,3 +79,5 @@ def test_changes_are_exactly_where_the_state_changes(zone: str) -> None:
         found.append(turn)
         instant = turn
     assert found == turns
+    for minute in draw.sample(minutes[minutes.index(turns[0]) :], 200):
+        assert changed_at(when, minute) == max(turn for turn in turns if turn <= minute)
