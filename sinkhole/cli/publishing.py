@@ -1,6 +1,6 @@
 """What a build publishes: exports that are in place stay, the others are written, and commands are told.
 
-What states rules is imported when something has to be written, because it takes longer than to see that nothing has.
+What states rules and decides is imported when something needs it: that takes longer than to see that nothing does.
 """
 
 from __future__ import annotations
@@ -13,15 +13,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from sinkhole import bundle, journal
+from sinkhole import bundle
 from sinkhole.cli.job import Job
 from sinkhole.compiler import build as building
 from sinkhole.compiler.parsed import Cache
 from sinkhole.errors import SinkholeError
-from sinkhole.exports import INDEX, README, hooks
+from sinkhole.exports import INDEX, README
 from sinkhole.files import sweep, write_atomic
-from sinkhole.policy.exceptions import Permission, register
-from sinkhole.policy.span import Span, span
 from sinkhole.seals import Seals
 
 if TYPE_CHECKING:
@@ -30,6 +28,8 @@ if TYPE_CHECKING:
     from sinkhole.exports.readme import Section
     from sinkhole.exports.signing import Key
     from sinkhole.exports.subject import Subject
+    from sinkhole.policy.exceptions import Permission
+    from sinkhole.policy.span import Span
 
 #: In the state directory: what was published from what, and which files changed since the commands for that ran well.
 RECORD, CHANGED = "exports.json", "exports.changed"
@@ -90,6 +90,8 @@ def after(job: Job, changed: Sequence[str]) -> list[str]:
     changed = sorted({*changed, *_noted(path)})
     if not job.exports.after or not changed:
         return []
+    from sinkhole.exports import hooks
+
     failures = list(hooks.run(job.exports.after, job.exports.dir, changed))
     if failures:
         _note(path, changed)
@@ -164,6 +166,10 @@ def _spans(site: _Site) -> tuple[dict[str, Span], tuple[Permission, ...]]:
     """The span of each group that is exported, and all exceptions."""
     if not site.job.exports.groups:
         return {}, ()
+    from sinkhole import journal
+    from sinkhole.policy.exceptions import register
+    from sinkhole.policy.span import span
+
     permissions = tuple(register(journal.read(site.job.journal)).values())
     plain = json.loads((site.bundle / "policy.json").read_bytes())
     known = ("all", *plain["groups"])

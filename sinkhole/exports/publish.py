@@ -26,7 +26,6 @@ from sinkhole.exports.loss import Loss
 from sinkhole.exports.readme import Section
 from sinkhole.exports.render import render
 from sinkhole.exports.signing import SUFFIX, Key
-from sinkhole.exports.sparing import DENYING, spared
 from sinkhole.exports.subject import Subject, of_list
 from sinkhole.files import write_atomic
 from sinkhole.formats import FORMATS, rpz
@@ -110,10 +109,10 @@ def publish(
     shelves = list(standing)
     for each in lists:
         subject = _subject(each)  # one list at a time: names take some megabytes
+        usable = formats if not subject.allows else [each for each in formats if exceptions(each)]
         files = [
             _publish(directory, subject, format, style, keep)
-            for format in formats
-            if not subject.allows or exceptions(format)
+            for format in usable
             if format.lines or any(map(format.special, subject.special))
         ]
         shelves.append((subject.section, files))
@@ -221,11 +220,9 @@ def export(
         if not (stated := exceptions(format)):
             raise FormatError(f"{subject.name} is a list of type allow, which no file of the format {format.name} is")
         format = stated
-    ready, lost = subject.ready_for(format), Loss(special=subject.left_out)
-    if format.name not in DENYING:
-        ready = spared(ready, subject.spared, lost)
-    fitted = fit_ready(ready, subject.hosts, format, subject.special)
-    fitted.loss.add(lost)
+    fitted = fit_ready(subject.ready_for(format), subject.hosts, format, subject.special)
+    fitted.loss.special += subject.left_out
+    fitted.loss.unfit += subject.spared_for(format)
     header = subject.header
     head = _read_head(previous) if previous else b""
     if found := _SERIAL.search(head):

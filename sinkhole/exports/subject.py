@@ -11,6 +11,7 @@ from sinkhole.compiler.compile import Compiled
 from sinkhole.compiler.planned import ListPlan
 from sinkhole.exports.group import Group, version
 from sinkhole.exports.readme import Section
+from sinkhole.exports.sparing import DENYING, spared
 from sinkhole.exports.special import Ready
 from sinkhole.formats.format import Format, Header
 from sinkhole.names import key
@@ -18,17 +19,14 @@ from sinkhole.rules import Special
 
 #: How often a file should be fetched again, in the words of list headers.
 EXPIRES = "1 day"
-#: Formats whose blocked names do not exist, which is the one right answer for protected names. In Unbound a name alone
-#: has an address.
-_NXDOMAIN = frozenset(("rpz", "knot", "dnsmasq", "dnsmasq-server", "powerdns", "dnsdist"))
 
 
 class Subject(NamedTuple):
     """``name`` is that of its files, and ``about`` how ``index.json`` tells it from others.
 
     ``protected`` has the protected names too, for formats that answer those rightly; ``hosts`` are keys of known host
-    names; ``left_out`` counts the special rules that no format states. ``spared`` are keys of protected names, which go
-    into no format that answers them wrongly. ``allows``: it is a list of type allow.
+    names; ``left_out`` counts the special rules that no format states, and ``spared`` the protected names that the
+    other formats let through, though the list has something for them. ``allows``: it is a list of type allow.
     """
 
     name: str
@@ -40,11 +38,14 @@ class Subject(NamedTuple):
     hosts: Collection[bytes] = ()
     special: Sequence[Special] = ()
     left_out: int = 0
-    spared: Collection[bytes] = ()
+    spared: int = 0
     allows: bool = False
 
     def ready_for(self, format: Format) -> Ready:
-        return self.protected if self.protected and format.name in _NXDOMAIN else self.ready
+        return self.protected if self.protected and format.name in DENYING else self.ready
+
+    def spared_for(self, format: Format) -> int:
+        return 0 if format.name in DENYING else self.spared
 
 
 def of_list(compiled: Compiled) -> Subject:
@@ -62,10 +63,12 @@ def of_list(compiled: Compiled) -> Subject:
         serial=_serial(plan.updated),
         notes=[f"{source.title or source.id}: {source.homepage}" for source in sources if source.homepage],
     )
-    ready = Ready(compiled.resolved, compiled.masks())
+    whole = Ready(compiled.resolved, compiled.masks())
+    names = () if plan.allows else [key(name.encode()) for name in plan.protected]
+    ready, count = spared(whole, names)
     return Subject(
-        plan.id, {"list": plan.id}, header, section(plan), ready, hosts=compiled.hosts, special=compiled.special,
-        spared=[] if plan.allows else [key(name.encode()) for name in plan.protected], allows=plan.allows,
+        plan.id, {"list": plan.id}, header, section(plan), ready, whole,
+        hosts=compiled.hosts, special=compiled.special, spared=count, allows=plan.allows,
     )  # fmt: skip
 
 

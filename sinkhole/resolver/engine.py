@@ -246,13 +246,13 @@ class Engine:
                         reply = packet[:2] + alike.head + packet[12 : end + 5] + alike.tail
                         self._formed = formed = self._formed + 1
                         if not formed % SELDOM:
-                            name = named(packet[12 : end + 1].lower(), key)
-                            self._keep(told, octets, (inf, True, reply[2:], name, alike.said))
+                            text = named(packet[12 : end + 1].lower(), key)
+                            self._keep(told, octets, (inf, True, reply[2:], text, alike.said))
                         self.recorder.note((client, key, alike.said))
                         return reply
                     _, flags, rcode, _, _, qtype, edns, do, *_ = form.query
-                    name = packet[12 : end + 1].lower()
-                    query = Query(int.from_bytes(packet[:2]), flags, rcode, packet[12 : end + 5], name, qtype, edns, do)
+                    wire = packet[12 : end + 1].lower()
+                    query = Query(int.from_bytes(packet[:2]), flags, rcode, packet[12 : end + 5], wire, qtype, edns, do)
 
             # Header and shape: what is malformed, not for a resolver, or not from a client, reaches nothing below.
             if query is None:
