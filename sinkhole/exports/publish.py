@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from sinkhole.compiler.compile import Compiled
-from sinkhole.errors import SinkholeError
+from sinkhole.errors import FormatError, SinkholeError
 from sinkhole.exports import INDEX, README, readme
+from sinkhole.exports.allowing import exceptions
 from sinkhole.exports.fit import Fitted, fit_ready
 from sinkhole.exports.loss import Loss
 from sinkhole.exports.readme import Section
@@ -108,11 +109,7 @@ def publish(
     shelves = list(standing)
     for each in lists:
         subject = _subject(each)  # one list at a time: names take some megabytes
-        files = [
-            _publish(directory, subject, format, style, keep)
-            for format in formats
-            if format.lines or any(map(format.special, subject.special))
-        ]
+        files = [_publish(directory, subject, format, style, keep) for format in formats if is_stated(subject, format)]
         shelves.append((subject.section, files))
     files = sorted(chain.from_iterable(files for _, files in shelves), key=lambda file: file.path)
     if keep:
@@ -121,6 +118,13 @@ def publish(
         _remove_old(directory, former, files, style)
         _write_page(directory, shelves, style)
     return files
+
+
+def is_stated(subject: Subject, format: Format) -> bool:
+    """Whether a format has a word for any rule of a list."""
+    if subject.allows and not exceptions(format):
+        return False
+    return bool(format.lines) or any(map(format.special, subject.special))
 
 
 def _write_index(directory: Path, files: Iterable[Published], style: Style) -> None:
@@ -214,8 +218,13 @@ def export(
     The serial of a zone follows from the list's date, and passes that of ``previous`` when the content differs from it.
     """
     subject = _subject(what)
-    fitted = fit_ready(subject.ready_for(format), subject.hosts, format, subject.special)
-    fitted.loss.special += subject.left_out
+    if subject.allows:
+        if not (stated := exceptions(format)):
+            raise FormatError(f"{subject.name} is a list of type allow, which no file of the format {format.name} is")
+        format = stated
+    lost = Loss(special=subject.left_out)
+    fitted = fit_ready(subject.ready_for(format, lost), subject.hosts, format, subject.special)
+    fitted.loss.add(lost)
     header = subject.header
     head = _read_head(previous) if previous else b""
     if found := _SERIAL.search(head):

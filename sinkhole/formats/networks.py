@@ -5,9 +5,10 @@ Both formats have one line for each network; what they share is here.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from ipaddress import ip_network
 from itertools import groupby
+from socket import AF_INET, AF_INET6, inet_pton
 
 from sinkhole.rules import Kind, On, Scope, Special
 
@@ -45,15 +46,30 @@ def stated(rules: Iterable[Special], lines: Lines, closest: bool = True) -> tupl
     return told, rest, len(inside)
 
 
-def _inside(blocked: Iterable[str], allowed: Iterable[str]) -> set[str]:
+def _inside(blocked: Iterable[str], allowed: Collection[str]) -> set[str]:
     """Those of ``blocked`` that an exception has whole."""
-    known = frozenset(allowed)
-    return {
-        text
-        for text in (blocked if known else ())
-        if (network := ip_network(text))
-        and any(str(network.supernet(new_prefix=size)) in known for size in range(network.prefixlen))
-    }
+    found = set(allowed).intersection(blocked)
+    wide = [text for text in allowed if not text.endswith("/128" if ":" in text else "/32")]
+    if not wide:
+        return found
+    tables: dict[tuple[bool, int], set[int]] = {}
+    for text in wide:
+        six, bits, number = _parsed(text)
+        tables.setdefault((six, bits), set()).add(number)
+    known = {six: [(bits, table) for (of, bits), table in tables.items() if of is six] for six in (False, True)}
+    for text in blocked:
+        six, bits, number = _parsed(text)
+        if any(size <= bits and number >> (bits - size) in table for size, table in known[six]):
+            found.add(text)
+    return found
+
+
+def _parsed(text: str) -> tuple[bool, int, int]:
+    """(whether a network is one of IPv6, the length of its prefix, the prefix)."""
+    address, _, size = text.partition("/")
+    six = ":" in address
+    number = int.from_bytes(inet_pton(AF_INET6 if six else AF_INET, address))
+    return six, int(size), number >> ((128 if six else 32) - int(size))
 
 
 def one(lines: Lines, rule: Special) -> str | None:
