@@ -93,11 +93,14 @@ def test_an_export_that_blocks_more_is_an_error_that_names_the_names(office: Sit
     assert told["not-installed"] == []
 
 
-def test_a_file_that_the_software_refuses(office: Site, peer: Callable[[str], str]) -> None:
+def test_what_is_no_line_of_an_export_is_never_given_to_a_program(office: Site, peer: Callable[[str], str]) -> None:
+    """A file and its index may both have been changed; what a program would run is refused before that."""
     peer("unbound")
-    spoil(office, "unbound/ads.conf", lambda text: text + b"  no-such-option: yes\n")
-    ran = office.run("verify", "exports", "-c", "sinkhole.yaml", "--format", "unbound", code=1)
-    assert "no-such-option" in ran.out
+    spoil(office, "unbound/ads.conf", lambda text: text + b"  include: /etc/passwd\n")
+    spoil(office, "hosts/ads.txt", lambda text: text + b"192.0.2.1 bank.example\n")
+    ran = office.run("verify", "exports", "-c", "sinkhole.yaml", code=1)
+    assert "is none that this program writes: the option include" in ran.out
+    assert "is none that this program writes: not a sink address" in ran.out
 
 
 @pytest.mark.parametrize(

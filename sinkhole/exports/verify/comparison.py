@@ -76,6 +76,8 @@ def in_engine(engine: Engine, version: str, path: str, format: str, text: bytes,
     if format == "rpz-drop":
         put = put[:_SILENT]
     row = Row(path, engine.name, version, False, len(put))
+    if odd := _odd(format, text):
+        return row._replace(error=odd)
     with tempfile.TemporaryDirectory(prefix="sinkhole-") as name:
         directory = Path(name)
         file = directory / "list"
@@ -97,11 +99,21 @@ def in_standin(standin: StandIn, path: str, format: str, text: bytes, loss: Loss
     put = [question for question in asked.questions if not question.name.startswith("ip-")]
     put = [question for question in put if not hosts or question.type == A]
     row = Row(path, standin.name, standin.manual, True, len(put))
+    if odd := _odd(format, text):
+        return row._replace(error=odd)
     try:
         blocked = standin.loads[format](text.decode())
     except (ValueError, KeyError, IndexError) as error:
         return row._replace(error=str(error))
     return _judged(row, {question: "refused" if blocked(question) else PASSED for question in put}, "", loss, asked)
+
+
+def _odd(format: str, text: bytes) -> str:
+    """Why a file is none that was written here. Nothing else is given to a program, which would run what it says."""
+    read = FORMATS[format].read(text)
+    odd = [(found.line, found.why) for found in read.samples]
+    odd += [(rule.line, str(rule)) for rule in read.special if FORMATS[format].special(rule) is None]
+    return f"line {odd[0][0]} is none that this program writes: {odd[0][1][:200]}" if odd else ""
 
 
 def _judged(row: Row, words: dict[Question, str], own: str, loss: Loss, asked: Asked) -> Row:

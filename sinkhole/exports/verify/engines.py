@@ -177,7 +177,7 @@ class Engine(NamedTuple):
     """A program, the arguments that make it tell its version, and how it takes each format that it reads.
 
     ``asked`` tells which questions it can be asked. It is ``blind`` where it does not tell one kind of block from
-    another, and says ``drop`` with the word in ``dropping``.
+    another, and says ``drop`` with the word in ``dropping``. ``possible`` tells whether it can run at all.
     """
 
     name: str
@@ -187,10 +187,11 @@ class Engine(NamedTuple):
     asked: Callable[[str, Question], bool] = lambda format, question: True
     blind: bool = False
     dropping: str = "drop"
+    possible: Callable[[], bool] = lambda: True
 
     def installed(self) -> str | None:
-        """Its version, or nothing when it is not installed."""
-        if not (path := running.find(self.program)):
+        """Its version, or nothing when it is not installed, or cannot run here."""
+        if not (path := running.find(self.program)) or not self.possible():
             return None
         with suppress(OSError, subprocess.TimeoutExpired):
             ran = subprocess.run([path, *self.version], capture_output=True, text=True, timeout=30, check=False)
@@ -368,7 +369,9 @@ ENGINES = {
         ),
         Engine("squid", "squid", ("-v",), {"squid": _proxy}, _is_name, True),
         Engine("node", "node", ("--version",), {"pac": _script}, _is_name, True),
-        Engine("nft", "nft", ("--version",), {"nftables": packets.through_nft}, _is_address, True),
-        Engine("ipset", "ipset", ("--version",), {"ipset": packets.in_ipset}, _is_address, True),
+        Engine("nft", "nft", ("--version",), {"nftables": packets.through_nft}, _is_address, True,
+               possible=packets.possible),
+        Engine("ipset", "ipset", ("--version",), {"ipset": packets.in_ipset}, _is_address, True,
+               possible=packets.possible),
     )
 }  # fmt: skip

@@ -12,6 +12,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Sequence
+from functools import cache
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
@@ -35,10 +36,30 @@ def in_ipset(setting: Setting, questions: Sequence[Question]) -> list[str]:
     return _inside("ipset", setting, questions)
 
 
+@cache
+def possible() -> bool:
+    """Whether this user may make a network namespace."""
+    try:
+        return not subprocess.run([*_unshare(), "true"], capture_output=True, timeout=30, check=False).returncode
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+
+
+def _unshare() -> list[str]:
+    return [running.find("unshare") or "unshare", "-n" if os.geteuid() == 0 else "-rn"]
+
+
 def _inside(program: str, setting: Setting, questions: Sequence[Question]) -> list[str]:
     addresses = "\n".join(str(ip_address(question.addresses()[0])) for question in questions)
-    unshare = [running.find("unshare") or "unshare", "-n" if os.geteuid() == 0 else "-rn"]
-    command = [*unshare, sys.executable, "-m", "sinkhole.exports.verify.packets", program, str(setting.file)]
+    command = [
+        *running.bounded(),
+        *_unshare(),
+        sys.executable,
+        "-m",
+        "sinkhole.exports.verify.packets",
+        program,
+        str(setting.file),
+    ]
     ran = subprocess.run(command, input=addresses, capture_output=True, text=True, timeout=_PATIENCE, check=False)
     if ran.returncode:
         raise EngineError(f"{program} says: {ran.stderr.strip()[-300:]}")

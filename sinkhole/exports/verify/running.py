@@ -77,12 +77,17 @@ def environment(directory: Path) -> Mapping[str, str]:
 
 
 def unprivileged() -> list[str]:
-    """What stands before a command: it is bounded, ends with us, gains nothing, and as root becomes nobody."""
+    """What stands before a command: it is bounded, and as root becomes nobody."""
+    nobody = [f"--reuid={_NOBODY}", f"--regid={_NOBODY}", "--clear-groups"] if os.geteuid() == 0 else []
+    return [*bounded(), *nobody]
+
+
+def bounded() -> list[str]:
+    """What stands before a command that keeps our rights: it has limits, ends with us, and gains no more rights."""
     prlimit, setpriv = (find(program) for program in ("prlimit", "setpriv"))
     if not prlimit or not setpriv:
         raise EngineError("neither bounded nor unprivileged without prlimit and setpriv (util-linux)")
-    nobody = [f"--reuid={_NOBODY}", f"--regid={_NOBODY}", "--clear-groups"] if os.geteuid() == 0 else []
-    return [prlimit, *_LIMITS, setpriv, "--no-new-privs", *nobody, "--pdeathsig=KILL"]
+    return [prlimit, *_LIMITS, setpriv, "--no-new-privs", "--pdeathsig=KILL"]
 
 
 def give(directory: Path) -> None:

@@ -7,7 +7,8 @@ import pytest
 from sinkhole.exports.fit import Fitted
 from sinkhole.exports.loss import Loss
 from sinkhole.exports.publish import export
-from sinkhole.exports.verify.comparison import Asked, Row, in_standin
+from sinkhole.exports.verify.comparison import Asked, Row, in_engine, in_standin
+from sinkhole.exports.verify.engines import ENGINES
 from sinkhole.exports.verify.meaning import Meaning
 from sinkhole.exports.verify.standins import STANDINS
 from sinkhole.formats import FORMATS
@@ -68,8 +69,30 @@ def test_more_rules_that_fall_short_than_the_loss_counts_are_wrong() -> None:
 
 def test_a_line_that_the_software_does_not_take_is_an_error() -> None:
     row = judged("Pi-hole", "pihole", b"a.example\n$INCLUDE /etc/passwd\n", Loss())
-    assert row.error == "gravity takes no $INCLUDE /etc/passwd"
+    assert row.error.startswith("line 2 is none that this program writes: ")
     assert not row.right
+    with pytest.raises(ValueError, match="gravity takes no"):
+        STANDINS["Pi-hole"].loads["pihole"]("a.example\n$INCLUDE /etc/passwd\n")
+
+
+SCRIPTS = {
+    "powerdns": b"]] os.execute('touch /tmp/x') --[[\n",
+    "dnsdist": b"]] os.execute('touch /tmp/x') --[[\n",
+    "pac": b"b('a.example',3); process.exit();\n",
+    "unbound": b'  local-zone: "a.example." always_nxdomain # \n  include: "/etc/passwd"\n',
+    "dnsmasq": b"conf-file=/etc/passwd\n",
+    "rpz": b"$INCLUDE /etc/passwd\n",
+    "hosts": b"192.0.2.1 bank.example\n",
+}
+
+
+@pytest.mark.parametrize("format", SCRIPTS)
+def test_no_line_that_is_not_ours_reaches_a_program(format: str) -> None:
+    fitted, text = made(format)
+    engine = next(engine for engine in ENGINES.values() if format in engine.judges)
+    never = engine._replace(judges={format: lambda setting, questions: pytest.fail("it was run")})
+    row = in_engine(never, "", "path", format, text + SCRIPTS[format], fitted.loss, Asked(MADE, 100))
+    assert "is none that this program writes" in row.error
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -13,6 +13,7 @@ from sinkhole.exports.verify.comparison import Asked, in_engine, in_standin
 from sinkhole.exports.verify.engines import ENGINES
 from sinkhole.exports.verify.standins import STANDINS
 from sinkhole.formats import FORMATS
+from tests.conftest import missing
 from tests.exports.verify import everything
 from tests.exports.verify.everything import compiled
 
@@ -36,9 +37,10 @@ def asked(name: str) -> tuple[Compiled, Asked]:
 def test_an_engine_blocks_what_the_list_blocks(which: str, name: str, format: str, peer: Callable[[str], str]) -> None:
     engine = ENGINES[name]
     peer(engine.program)
+    version = engine.installed() or missing(f"{name} cannot run here")
     made, questions = asked(which)
     fitted, pieces = export(made, FORMATS[format])
-    row = in_engine(engine, engine.installed() or "", format, format, b"".join(pieces), fitted.loss, questions)
+    row = in_engine(engine, version, format, format, b"".join(pieces), fitted.loss, questions)
     assert row.error == ""
     assert (list(row.wider)[:9], list(row.undeclared)[:9], list(row.other)[:9]) == ([], [], [])
 
