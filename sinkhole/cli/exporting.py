@@ -17,6 +17,7 @@ from sinkhole.errors import SinkholeError
 from sinkhole.exports.group import group
 from sinkhole.exports.loss import Loss
 from sinkhole.exports.publish import export as export_subject
+from sinkhole.exports.publish import is_stated
 from sinkhole.exports.subject import Subject, of_group, of_list
 from sinkhole.files import Lock, write_atomic
 from sinkhole.formats import FORMATS, format_named
@@ -138,7 +139,7 @@ def _show_report(subjects: Iterable[tuple[Subject, Iterable[Format]]], as_json: 
     rows: list[tuple[str, str, int, Loss]] = []
     for subject, formats in subjects:
         for format in formats:
-            if format.lines or any(map(format.special, subject.special)):
+            if is_stated(subject, format):
                 fitted, _ = export_subject(subject, format)
                 rows.append((subject.name, format.name, fitted.rules, fitted.loss))
     if as_json:

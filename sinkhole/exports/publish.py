@@ -109,12 +109,7 @@ def publish(
     shelves = list(standing)
     for each in lists:
         subject = _subject(each)  # one list at a time: names take some megabytes
-        usable = formats if not subject.allows else [each for each in formats if exceptions(each)]
-        files = [
-            _publish(directory, subject, format, style, keep)
-            for format in usable
-            if format.lines or any(map(format.special, subject.special))
-        ]
+        files = [_publish(directory, subject, format, style, keep) for format in formats if is_stated(subject, format)]
         shelves.append((subject.section, files))
     files = sorted(chain.from_iterable(files for _, files in shelves), key=lambda file: file.path)
     if keep:
@@ -123,6 +118,13 @@ def publish(
         _remove_old(directory, former, files, style)
         _write_page(directory, shelves, style)
     return files
+
+
+def is_stated(subject: Subject, format: Format) -> bool:
+    """Whether a format has a word for any rule of a list."""
+    if subject.allows and not exceptions(format):
+        return False
+    return bool(format.lines) or any(map(format.special, subject.special))
 
 
 def _write_index(directory: Path, files: Iterable[Published], style: Style) -> None:
@@ -220,9 +222,9 @@ def export(
         if not (stated := exceptions(format)):
             raise FormatError(f"{subject.name} is a list of type allow, which no file of the format {format.name} is")
         format = stated
-    fitted = fit_ready(subject.ready_for(format), subject.hosts, format, subject.special)
-    fitted.loss.special += subject.left_out
-    fitted.loss.unfit += subject.spared_for(format)
+    lost = Loss(special=subject.left_out)
+    fitted = fit_ready(subject.ready_for(format, lost), subject.hosts, format, subject.special)
+    fitted.loss.add(lost)
     header = subject.header
     head = _read_head(previous) if previous else b""
     if found := _SERIAL.search(head):

@@ -10,11 +10,13 @@ from sinkhole.bundle import Bundle
 from sinkhole.compiler.compile import Compiled
 from sinkhole.compiler.planned import ListPlan
 from sinkhole.exports.group import Group, version
+from sinkhole.exports.loss import Loss
 from sinkhole.exports.readme import Section
 from sinkhole.exports.sparing import DENYING, spared
 from sinkhole.exports.special import Ready
 from sinkhole.formats.format import Format, Header
 from sinkhole.names import key
+from sinkhole.policy.verdict import PROTECTED
 from sinkhole.rules import Special
 
 #: How often a file should be fetched again, in the words of list headers.
@@ -24,9 +26,9 @@ EXPIRES = "1 day"
 class Subject(NamedTuple):
     """``name`` is that of its files, and ``about`` how ``index.json`` tells it from others.
 
-    ``protected`` has the protected names too, for formats that answer those rightly; ``hosts`` are keys of known host
-    names; ``left_out`` counts the special rules that no format states, and ``spared`` the protected names that the
-    other formats let through, though the list has something for them. ``allows``: it is a list of type allow.
+    ``protected`` has the protected names too, for formats that answer those rightly, and ``spare`` are the keys of
+    those, for the others; ``hosts`` are keys of known host names; ``left_out`` counts the special rules that no format
+    states. ``allows``: what it has is let through.
     """
 
     name: str
@@ -38,14 +40,14 @@ class Subject(NamedTuple):
     hosts: Collection[bytes] = ()
     special: Sequence[Special] = ()
     left_out: int = 0
-    spared: int = 0
+    spare: Sequence[bytes] = ()
     allows: bool = False
 
-    def ready_for(self, format: Format) -> Ready:
-        return self.protected if self.protected and format.name in DENYING else self.ready
-
-    def spared_for(self, format: Format) -> int:
-        return 0 if format.name in DENYING else self.spared
+    def ready_for(self, format: Format, loss: Loss) -> Ready:
+        """What a format may say, counting what it must not."""
+        if format.name in DENYING and self.protected:
+            return self.protected
+        return self.ready if self.allows or format.name in DENYING else spared(self.ready, self.spare, loss)
 
 
 def of_list(compiled: Compiled) -> Subject:
@@ -63,13 +65,18 @@ def of_list(compiled: Compiled) -> Subject:
         serial=_serial(plan.updated),
         notes=[f"{source.title or source.id}: {source.homepage}" for source in sources if source.homepage],
     )
-    whole = Ready(compiled.resolved, compiled.masks())
-    names = () if plan.allows else [key(name.encode()) for name in plan.protected]
-    ready, count = spared(whole, names)
+    ready = Ready(compiled.resolved, compiled.masks())
     return Subject(
-        plan.id, {"list": plan.id}, header, section(plan), ready, whole,
-        hosts=compiled.hosts, special=compiled.special, spared=count, allows=plan.allows,
-    )  # fmt: skip
+        plan.id,
+        {"list": plan.id},
+        header,
+        section(plan),
+        ready,
+        hosts=compiled.hosts,
+        special=compiled.special,
+        spare=_keys(plan.protected),
+        allows=plan.allows,
+    )
 
 
 def section(plan: ListPlan) -> Section:
@@ -78,7 +85,7 @@ def section(plan: ListPlan) -> Section:
     return Section(plan.title or plan.id, tuple(filter(None, facts)))
 
 
-def of_group(found: Group, bundle: Bundle, lists: Iterable[ListPlan]) -> Subject:
+def of_group(found: Group, bundle: Bundle, lists: Sequence[ListPlan]) -> Subject:
     """What a group may not reach, by a bundle; the known host names of its lists are in those of a plan.
 
     Its files are called ``group_ID``, as no list can be: ids have no underscores.
@@ -114,8 +121,9 @@ def of_group(found: Group, bundle: Bundle, lists: Iterable[ListPlan]) -> Subject
         told_of,
         Ready(found.resolved),
         Ready(found.protected),
-        frozenset(key(host.encode()) for host in hosts),
+        frozenset(_keys(hosts)),
         left_out=found.special,
+        spare=_keys(own.rule.name for entry in lists if entry.id in PROTECTED for own in entry.own),
     )
 
 
@@ -133,6 +141,10 @@ def _facts(about: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for field, word in words.items():
         if value := about[field]:
             yield word, value if isinstance(value, str) else ", ".join(value)
+
+
+def _keys(names: Iterable[str]) -> list[bytes]:
+    return [key(name.encode()) for name in names]
 
 
 def _joined(texts: Iterable[str]) -> str:
