@@ -217,10 +217,13 @@ class QueryLog:
                 return False
             if not self._try(lambda lines=lines: self._store.write(lines)):  # type: ignore[misc]
                 self._lost += lines.count(b"\n")
+            elif self._error:
+                log.warning("the query log is written again; lines lost so far: %d", self._lost)
+                self._error = ""
         return True
 
     def _try(self, work: Callable[[], None]) -> bool:
-        """Do something with the files; trouble is told when it comes and when it is over."""
+        """Do something with the files; trouble is told when it comes."""
         try:
             work()
         except OSError as error:
@@ -228,7 +231,4 @@ class QueryLog:
                 log.error("the query log cannot be written: %s", error)
             self._error = error.strerror or str(error)
             return False
-        if self._error:
-            log.warning("the query log is written again; lines lost so far: %d", self._lost)
-            self._error = ""
         return True
