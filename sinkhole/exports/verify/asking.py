@@ -36,7 +36,7 @@ _SINKS = {ip_address("0.0.0.0").packed, ip_address("::").packed}
 #: How many questions are under way at once, and for how long, in seconds, nothing may come before those without an
 #: answer are asked again, or at the end given up.
 WINDOW = 128
-QUIET = (0.1, 0.3, 0.6, 1.0)
+QUIET = (0.1, 0.3, 1.0, 3.0)
 
 
 class Question(NamedTuple):
