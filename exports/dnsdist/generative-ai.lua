@@ -7,6 +7,7 @@
 -- Syntax: dnsdist script
 -- Usage: dnsdist: dofile('FILE')
 -- Number of entries: 375
+-- Effect: NXDOMAIN for every type of record
 local rules = [[
 0 tree deepseekweb.cc
 0 tree deepseekapi.cc

@@ -7,6 +7,7 @@
 -- Syntax: dnsdist script
 -- Usage: dnsdist: dofile('FILE')
 -- Number of entries: 21
+-- Effect: NXDOMAIN for every type of record
 local rules = [[
 0 tree statsig.anthropic.com
 0 tree harness-telemetry.deepseeksvc.com

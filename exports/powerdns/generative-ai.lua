@@ -7,6 +7,7 @@
 -- Syntax: PowerDNS Recursor script
 -- Usage: PowerDNS Recursor: lua-dns-script=FILE
 -- Number of entries: 375
+-- Effect: NXDOMAIN for every type of record
 local rules = [[
 block tree deepseekweb.cc
 block tree deepseekapi.cc

@@ -7,6 +7,7 @@
 -- Syntax: PowerDNS Recursor script
 -- Usage: PowerDNS Recursor: lua-dns-script=FILE
 -- Number of entries: 21
+-- Effect: NXDOMAIN for every type of record
 local rules = [[
 block tree statsig.anthropic.com
 block tree harness-telemetry.deepseeksvc.com

@@ -40,7 +40,8 @@ def _closed(pieces: Iterator[bytes], format: Format) -> Iterator[bytes]:
 def _pieces(fitted: Fitted, format: Format, header: Header, per_line: int) -> Iterator[bytes]:
     header = header._replace(notes=(*header.notes, *fitted.loss.notes()))
     if format.comment:
-        yield comments(header, format.comment, format.title, format.use, fitted.rules)
+        told = header._replace(facts=[("Effect", format.effect), *header.facts])
+        yield comments(told, format.comment, format.title, format.use, fitted.rules)
     yield format.start(header)
     said = fitted.statements.said
     around = [b"".join(format.lines[kind] + b"\n" for kind in kinds).split(b"%s") for kinds in said]

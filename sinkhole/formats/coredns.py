@@ -10,5 +10,9 @@ from sinkhole.formats import hosts
 from sinkhole.formats.format import Format
 
 FORMAT: Format = hosts.FORMAT._replace(
-    name="coredns", title="CoreDNS hosts file", use="in the Corefile: hosts FILE { fallthrough }", suffix="hosts"
+    name="coredns",
+    title="CoreDNS hosts file",
+    use="in the Corefile: hosts FILE { fallthrough }",
+    suffix="hosts",
+    effect="0.0.0.0 for a listed name, and nothing for the names below it",
 )

@@ -54,4 +54,5 @@ FORMAT = Format(
     lines={kind: words + b"%s" for kind, words in _KINDS.items()},
     start=_start,
     end=_END.encode(),
+    effect="NXDOMAIN for every type of record",
 )

@@ -86,7 +86,12 @@ def _host(fields: list[str]) -> Iterator[Rule | str]:
 
 
 def _flavour(
-    name: str, title: str, block: bytes, to: bytes, more: Mapping[Kind, bytes] = MappingProxyType({})
+    name: str,
+    title: str,
+    block: bytes,
+    to: bytes,
+    more: Mapping[Kind, bytes] = MappingProxyType({}),
+    effect: str = "NXDOMAIN for every type of record",
 ) -> Format:
     return Format(
         name=name,
@@ -103,6 +108,7 @@ def _flavour(
             **more,
         },
         closest=True,
+        effect=effect,
     )
 
 
@@ -113,5 +119,6 @@ _NULL = {
     EXACT: b"host-record=%s,0.0.0.0,::\nlocal=/%s/\nserver=/*.%s/#",
 }
 FORMAT = _flavour("dnsmasq", "dnsmasq configuration", b"local", b"")
-ADDRESS = _flavour("dnsmasq-address", "dnsmasq configuration (null addresses)", b"address", b"#", _NULL)
+_NULL_EFFECT = "0.0.0.0 and ::, and nothing for other types of record; two lines for a name"
+ADDRESS = _flavour("dnsmasq-address", "dnsmasq configuration (null addresses)", b"address", b"#", _NULL, _NULL_EFFECT)
 SERVER = _flavour("dnsmasq-server", "dnsmasq configuration (server)", b"server", b"")

@@ -68,7 +68,8 @@ class Format(NamedTuple):
     ``special`` states a special rule in one line or more, or gives None when the format has no word for it;
     ``networks`` are the lines of rules that are a network alone (:mod:`sinkhole.formats.networks`). In a format that
     puts ``answers_first``, a special rule with an answer beats every exception. Only ``sniffed`` formats are what an
-    undecided text may be.
+    undecided text may be. ``effect`` is what clients get for a blocked name, and what that costs, where the format
+    decides it.
     """
 
     name: str
@@ -93,6 +94,7 @@ class Format(NamedTuple):
     dot: bytes = b"."
     answers_first: bool = False
     sniffed: bool = True
+    effect: str = ""
 
     def holds(self, name: bytes) -> bool:
         """Whether a name may stand in it at all."""

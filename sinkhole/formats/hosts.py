@@ -51,10 +51,15 @@ FORMAT = Format(
     read=partial(read_lines, bulks=_BULKS, line=read_line),
     lines={EXACT: b"0.0.0.0 %s"},
     many=True,
+    effect="0.0.0.0 for a listed name, and nothing for the names below it; IPv6 is left to the upstream",
 )
 #: With the null address of IPv6 too: twice the size, and no family is left to the upstream.
 DUAL = FORMAT._replace(
-    name="hosts-dual", title="hosts file (IPv4 and IPv6)", lines={EXACT: b"0.0.0.0 %s\n:: %s"}, sniffed=False
+    name="hosts-dual",
+    title="hosts file (IPv4 and IPv6)",
+    lines={EXACT: b"0.0.0.0 %s\n:: %s"},
+    sniffed=False,
+    effect="0.0.0.0 and :: for a listed name, and nothing for the names below it; twice the lines",
 )
 #: Windows looks a name up by reading the file from the top: fewer lines, and so less waiting.
 WINDOWS = FORMAT._replace(

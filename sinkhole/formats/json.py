@@ -58,7 +58,8 @@ def read_line(line: str) -> Iterator[Rule | str]:
 
 
 def _start(header: Header) -> bytes:
-    about = {name: value for name, value in header._asdict().items() if value and name != "serial"}
+    fields = {**header._asdict(), "facts": dict(header.facts)}
+    about = {name: value for name, value in fields.items() if value and name != "serial"}
     return f"[\n{json.dumps({'list': about}, ensure_ascii=False)},\n".encode()
 
 

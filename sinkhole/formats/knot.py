@@ -21,4 +21,5 @@ FORMAT: Format = rpz.FORMAT._replace(
     title="Knot Resolver policy zone",
     use='Knot Resolver: policy.add(policy.rpz(policy.DENY, "FILE"))',
     special=special,
+    effect="NXDOMAIN for every type of record",
 )

@@ -138,6 +138,7 @@ FORMAT = Format(
     comment="#",
     read=partial(read_lines, bulks=_BULKS, line=read_line),
     lines={TREE: b"||%s^", EXACT: b"%s"},
+    effect="what the blocking mode of Pi-hole says; exceptions are in lists of their own there",
 )
 REGEX = Format(
     name="pihole-regex",

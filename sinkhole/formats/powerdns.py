@@ -50,4 +50,5 @@ FORMAT = Format(
     closest=True,
     start=_start,
     end=_END.encode(),
+    effect="NXDOMAIN for every type of record",
 )

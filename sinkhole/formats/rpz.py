@@ -341,10 +341,11 @@ FORMAT = Format(
     start=_start,
     context=_context,
     special=special,
+    effect="NXDOMAIN for every type of record, or the answer that a rule has of its own",
 )
 
 
-def _acting(action: str, told: str, target: bytes) -> Format:
+def _acting(action: str, told: str, target: bytes, effect: str) -> Format:
     """The same zone with another action for everything that it blocks."""
     plain, own = b" CNAME .", b" CNAME " + target
     record = re.compile(re.escape(own) + rb"$", re.M)
@@ -355,6 +356,7 @@ def _acting(action: str, told: str, target: bytes) -> Format:
         lines={kind: line.replace(plain, own) for kind, line in FORMAT.lines.items()},
         special=partial(_special_of, own.decode()),
         sniffed=False,
+        effect=effect,
     )
 
 
@@ -367,7 +369,7 @@ def _special_of(action: str, found: Special) -> str | None:
 #: ``policy``, Unbound's ``rpz-action-override``, PowerDNS's ``defpol``) comes to the same. Null addresses are none of
 #: them: BIND refuses a zone with addresses at names that no host may have (``check-names``).
 ACTIONS = (
-    _acting("nodata", "no data", b"*."),
-    _acting("drop", "no answer at all", b"rpz-drop."),
-    _acting("tcp-only", "over TCP alone", b"rpz-tcp-only."),
+    _acting("nodata", "no data", b"*.", "no data: the name exists, and has nothing"),
+    _acting("drop", "no answer at all", b"rpz-drop.", "no answer: clients wait until they give up"),
+    _acting("tcp-only", "over TCP alone", b"rpz-tcp-only.", "over UDP a word to ask by TCP, where the name resolves"),
 )

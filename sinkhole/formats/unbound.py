@@ -80,7 +80,7 @@ def _start(header: Header) -> bytes:
     return b"server:\n"
 
 
-def _flavour(name: str, title: str, type: bytes) -> Format:
+def _flavour(name: str, title: str, type: bytes, effect: str) -> Format:
     return Format(
         name=name,
         title=title,
@@ -95,8 +95,19 @@ def _flavour(name: str, title: str, type: bytes) -> Format:
         },
         closest=True,
         start=_start,
+        effect=effect,
     )
 
 
-FORMAT = _flavour("unbound", "Unbound configuration", b"always_nxdomain")
-NULL = _flavour("unbound-null", "Unbound configuration (null addresses)", b"always_null")
+FORMAT = _flavour(
+    "unbound",
+    "Unbound configuration",
+    b"always_nxdomain",
+    "NXDOMAIN for every type of record; a name that is listed without those below it gets 0.0.0.0",
+)
+NULL = _flavour(
+    "unbound-null",
+    "Unbound configuration (null addresses)",
+    b"always_null",
+    "0.0.0.0 and ::, and no data for other types of record",
+)
