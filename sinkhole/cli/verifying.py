@@ -18,6 +18,7 @@ from sinkhole.cli.progress import Bars
 from sinkhole.compiler.compile import Compiled
 from sinkhole.errors import SinkholeError
 from sinkhole.exports import INDEX
+from sinkhole.exports.allowing import NEUTRAL
 from sinkhole.exports.loss import Loss
 from sinkhole.exports.verify.comparison import Asked, Row, consumers, in_engine, in_standin
 from sinkhole.exports.verify.engines import ENGINES, Engine
@@ -150,12 +151,17 @@ def _rows(
         asked = Asked(compiled, names)
         for file in own:
             text = _text(directory, file, compiled)
-            for consumer in consumers(file.format, only):
+            for consumer in consumers(file.format, only) if _is_proven(compiled, file.format) else ():
                 if isinstance(consumer, Engine):
                     if version := versions[consumer.name]:
                         yield in_engine(consumer, version, file.path, file.format, text, file.loss, asked)
                 else:
                     yield in_standin(consumer, file.path, file.format, text, file.loss, asked)
+
+
+def _is_proven(compiled: Compiled, format: str) -> bool:
+    """Whether there is a way to prove a file. One of exceptions alone blocks nothing by itself."""
+    return not compiled.plan.allows or format in NEUTRAL
 
 
 def _by_list(files: list[File]) -> dict[str, list[File]]:

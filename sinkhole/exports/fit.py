@@ -339,7 +339,9 @@ def _blocks_only(resolved: Resolved, loss: Loss, kinds: frozenset[Kind]) -> Iter
         if code & Code.BELOW and code not in REDUNDANT:
             loss.narrowed += told
             loss.dropped += not told
-        if told:
+        if told and exact not in kinds:
+            loss.dropped += code != _HOST
+        elif told:
             yield key, exact
             loss.hosts += code == _HOST
 

@@ -120,7 +120,8 @@ class Batches:
                 memory[reply_at : reply_at + len(reply)] = reply
                 sent[number] = len(reply)
             else:
-                self._flush(begin, number)
+                if begin < number:
+                    self._flush(begin, number)
                 begin = number + 1
         self._flush(begin, count)
 
