@@ -29,6 +29,8 @@ from sinkhole.rules import Kind, Parsed, Rule, Special, applying
 
 #: Keys of fewer octets than this are merged before a helper has begun.
 _WORTH_HELP = 4 << 20
+#: When more than one key in so many changed, all are merged anew.
+_MANY = 64
 #: Lists of fewer octets are merged anew: that is done at once.
 _WORTH_KEEPING = 1 << 16
 
@@ -134,8 +136,8 @@ def compile_list(
 
 
 def _patched(before: Merged, merge: Merge, names: list[str], cache: Cache) -> tuple[list[Part], int, int] | None:
-    """:meth:`Merge.patched`, when few of the sources changed and the cache has what they were. ``names`` are those of
-    the sources in the cache."""
+    """:meth:`Merge.patched`, when the cache has what the sources that changed were. ``names`` are those of the sources
+    there."""
     gone = [cache.keys(name) for name in (Counter(before.sources) - Counter(names)).elements()]
     less = [keys for keys in gone if keys is not None]
     more = []
@@ -144,9 +146,7 @@ def _patched(before: Merged, merge: Merge, names: list[str], cache: Cache) -> tu
         if new[name]:
             new[name] -= 1
             more.append(source)
-    if len(less) < len(gone) or 2 * max(len(less), len(more)) > len(names):
-        return None
-    return merge.patched(before.parts, less, more)
+    return merge.patched(before.parts, less, more) if len(less) == len(gone) else None
 
 
 class Merge(NamedTuple):
@@ -213,14 +213,17 @@ class Merge(NamedTuple):
     ) -> tuple[list[Part], int, int] | None:
         """What the rules come to when they came to ``before`` without the sources ``more`` and with the sources
         ``less``, and how many entries came and went, as long as none is special. None when all have to be merged,
-        because a name changed that has others below it in many ranges."""
+        because many names changed, or one that has others below it in many ranges."""
         taken_back = self._taken_back()
         kinds = {kind for source in (*less, *more) for kind in source}
+        changes = [self._changed(at, kinds, less, more) for at in range(COUNT)]
+        if _MANY * sum(len(stated) + len(lost) for stated, lost in changes) > sum(len(codes) for *_, codes in before):
+            return None
         reaches = {b"": 0}
         found: list[Part] = []
         came = went = 0
         for at, (text, merged, codes) in enumerate(before):
-            stated, lost = self._changed(at, kinds, less, more)
+            stated, lost = changes[at]
             if not _WIDE.isdisjoint((*stated, *lost)):
                 return None
             keys = keys_in(text)

@@ -51,6 +51,7 @@ def says(built: Built) -> dict[str, bytes | list[tuple[str, str, int]]]:
 @pytest.fixture(autouse=True)
 def small_lists_are_kept_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compile, "_WORTH_KEEPING", 0)
+    monkeypatch.setattr(compile, "_MANY", 2)
 
 
 @pytest.mark.parametrize("seed", range(6))
