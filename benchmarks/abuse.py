@@ -224,7 +224,7 @@ def measure(seconds: float, rate: float, realtime: bool) -> dict[str, Any]:
         if realtime:
             os.sched_setscheduler(upstream.pid, os.SCHED_RR, os.sched_param(1))
         try:
-            wait_blocked(port, names[-1], 60)
+            wait_blocked(port, 60, names[-1])
         except TimeoutError as error:
             sys.exit(f"{error}\n{(directory / 'log').read_text()[-2000:]}")
         draw = random.Random(1)

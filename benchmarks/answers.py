@@ -1,16 +1,19 @@
-"""Queries a second and latency against other servers, on one list: ``python -m benchmarks.answers``.
+"""Queries a second, latency, memory and start beside other servers, on one list: ``python -m benchmarks.answers``.
 
-Every server is up at the same time and bound to one core; dnsperf, this program, and the upstream (a thread of it that
-has an address for every name) have another one. Servers take turns, run by run, so that a busy machine is unfair to
-all of them alike; the table has medians, and the processor time that a query costs, which other programs disturb least.
-Three loads, without EDNS:
+Every server that is installed is up at the same time and bound to one core; dnsperf, this program and the upstream have
+another one. Servers take turns, run by run, so that a busy machine is unfair to all of them alike; the tables have
+medians, and the processor time that a query costs, which other programs disturb least. Queries have EDNS, so that ours
+says why it blocks. The loads:
 
-* ``random``: every query is another blocked name, so no server can have prepared its answer;
+* ``random``: every query is another blocked name, in another order each time, so hardly an answer can be prepared;
 * ``again``: the same 500 blocked names over and over;
-* ``cached``: 500 names that are not blocked and that the server has in its cache: the upstream is asked only before.
+* ``cached``: 500 names that are not blocked and that the server has in its cache: the upstream is asked only before;
+* ``forwarded``: names that nobody has asked for before, so the upstream is asked for each;
+* ``tcp`` and ``dot``: the same 500 blocked names over ten connections, over TCP and over TLS.
 
-Latency is measured at a fixed rate that none of them finds hard, because at full load it only says how long the queue
-is. Needs dnsperf and taskset, and the servers that are asked for: dnsmasq, unbound, named.
+Latency is measured at half of what the server answers at most, and at a rate that none of them finds hard. Before it is
+measured a server is asked for names on the list, below them and beside them; one that answers wrongly, then or under
+load, gets no figures. Needs dnsperf, taskset, openssl, and unbound as the upstream.
 """
 
 from __future__ import annotations
@@ -19,322 +22,328 @@ import argparse
 import json
 import os
 import random
-import re
 import signal
-import socket
-import struct
 import subprocess
 import sys
 import tempfile
-import threading
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from statistics import median, quantiles
+from statistics import median
 from typing import Any, NamedTuple
 
-from benchmarks import corpus
-from benchmarks.running import configure, family, free_port, processor, resident, wait_blocked
+from benchmarks import corpus, dnsperf, servers, table
+from benchmarks.running import free_port, machine, memory, processor, resident, wait_answered
+from benchmarks.servers import BARE, OTHER, OURS, PEERS, Running, WrongAnswer
+from sinkhole.service import control
 
 NAMES = 800_000
-#: Different names in the loads that ask again; queries a second when latency is measured.
+#: Different names in the loads that ask again; queries a second when latency is measured for all alike.
 FEW, RATE = 500, 5_000
-OURS = "sinkhole"
-#: Seconds: until a server has read the list, until one has ended, and beyond its own time for dnsperf.
-START, STOP, SLACK = 180.0, 10.0, 30.0
-_TTL = 86_400
-#: What dnsperf says of a run, in the order of :class:`Rate`.
-_SAID = ("Queries per second", "Queries lost", "Queries completed")
+#: New names for each second of a run; no server here asks its upstream so often.
+NEW = 120_000
+#: The share of answers under load that may be others than they should be: a query may fail, not the server.
+WRONG = 0.001
+#: What puts one server out, and not all: it answers wrongly, dnsperf heard nothing, or did not end.
+FAILURES = (WrongAnswer, ValueError, subprocess.TimeoutExpired)
+_CONNECTIONS = ("-c", "10")
 
 
-class Place(NamedTuple):
-    """Where a server runs: its directory for files, its port, and the port of the upstream."""
+class Load(NamedTuple):
+    """What is asked: names of which file, over what (options of dnsperf), whether the list has them, and whether
+    latency is measured at half of the most, and at :data:`RATE`."""
 
-    directory: Path
-    port: int
-    upstream: int
-
-
-class Server(NamedTuple):
-    """How to run a server: the command that prints its version, the form of its list, and what ``start`` makes of the
-    list and the place: files, and the command that stays in the foreground."""
-
-    version: Sequence[str]
-    form: str
-    start: Callable[[Path, Place], Sequence[str]]
+    title: str
+    names: str
+    options: Sequence[str] = ()
+    blocked: bool = True
+    half: bool = False
+    common: bool = False
 
 
-def _sinkhole(listed: Path, place: Place) -> Sequence[str]:
-    config = configure(place.directory, [listed], place.port, place.upstream)
-    command = (sys.executable, "-m", "sinkhole")
-    subprocess.run([*command, "build", "-c", config, "--no-exports"], check=True, stdout=subprocess.DEVNULL)
-    return (*command, "serve", "-c", str(config))
-
-
-def _dnsmasq(listed: Path, place: Place) -> Sequence[str]:
-    return (
-        "dnsmasq", "--keep-in-foreground", "--conf-file=" + str(listed), "--pid-file=", "--user=", "--group=",
-        "--no-resolv", "--no-hosts", f"--port={place.port}", "--listen-address=127.0.0.1", "--bind-interfaces",
-        f"--server=127.0.0.1#{place.upstream}", "--cache-size=10000",
-    )  # fmt: skip
-
-
-def _unbound(listed: Path, place: Place) -> Sequence[str]:
-    config = place.directory / "unbound.conf"
-    config.write_text(f"""\
-server:
-  interface: 127.0.0.1
-  port: {place.port}
-  num-threads: 1
-  username: ""
-  chroot: ""
-  directory: "{place.directory}"
-  pidfile: ""
-  use-syslog: no
-  do-not-query-localhost: no
-  module-config: "iterator"
-  include: "{listed}"
-forward-zone:
-  name: "."
-  forward-addr: 127.0.0.1@{place.upstream}
-""")
-    return "unbound", "-d", "-c", str(config)
-
-
-def _named(listed: Path, place: Place) -> Sequence[str]:
-    zone = place.directory / "rpz.zone"
-    with listed.open() as rules, zone.open("w") as file:
-        file.write("$TTL 60\n@ SOA localhost. nobody.invalid. 1 3600 600 86400 60\n@ NS localhost.\n")
-        file.writelines(rules)
-    config = place.directory / "named.conf"
-    config.write_text(f"""\
-options {{
-  directory "{place.directory}"; pid-file none; session-keyfile none;
-  listen-on port {place.port} {{ 127.0.0.1; }}; listen-on-v6 {{ none; }};
-  forward only; forwarders {{ 127.0.0.1 port {place.upstream}; }}; dnssec-validation no;
-  response-policy {{ zone "rpz.invalid"; }} qname-wait-recurse no;
-}};
-controls {{ }};
-logging {{ category rpz {{ null; }}; }};
-zone "rpz.invalid" {{ type primary; file "{zone}"; }};
-""")
-    return "named", "-g", "-n", "1", "-c", str(config)
-
-
-SERVERS = {
-    OURS: Server((sys.executable, "-m", "sinkhole", "version"), "adblock", _sinkhole),
-    "dnsmasq": Server(("dnsmasq", "--version"), "dnsmasq", _dnsmasq),
-    "unbound": Server(("unbound", "-V"), "unbound", _unbound),
-    "named": Server(("named", "-v"), "rpz", _named),
+LOADS = {
+    "random": Load("another blocked name each time", "random", half=True, common=True),
+    "again": Load("the same 500 blocked names", "again", half=True),
+    "cached": Load("500 cached answers", "cached", blocked=False, half=True),
+    "forwarded": Load("forwarded, another name each time", "new", blocked=False, half=True),
+    "tcp": Load("the same 500 blocked names over TCP", "again", ("-m", "tcp", *_CONNECTIONS)),
+    "dot": Load("the same 500 blocked names over TLS", "again", ("-m", "dot", *_CONNECTIONS)),
 }
 
 
-class Running(NamedTuple):
-    """A server that answers; seconds from its start to the first answer."""
+class Shape(NamedTuple):
+    """How much is measured: trees on the list, runs of each load, seconds of a run, starts of each server; and whether
+    latency is."""
 
-    process: subprocess.Popen[bytes]
-    port: int
-    version: str
-    started: float
+    names: int = NAMES
+    runs: int = 3
+    seconds: float = 3.0
+    starts: int = 1
+    seed: int = corpus.SEED
+    latency: bool = True
 
 
-class Rate(NamedTuple):
-    """One run at full load: queries a second, how many were never answered, and processor seconds for each answer."""
+QUICK = Shape(50_000, 1, 1.0)
 
-    rate: float
-    lost: int
-    cost: float
+
+class Queries:
+    """The files of queries below a directory."""
+
+    def __init__(self, directory: Path, listed: Sequence[str], seconds: float, seed: int) -> None:
+        self._directory, self._count, self._used = directory, int(NEW * seconds), 0
+        self._draw, self._listed = random.Random(seed), list(listed)
+        few = listed[:FEW]
+        self._names: dict[str, Callable[[], Iterable[str]]] = {
+            "random": self._another,
+            "again": lambda: few,
+            "cached": lambda: (f"www{number}.site{number % 7}.example" for number in range(FEW)),
+            "new": self._new,
+        }
+
+    def path(self, name: str) -> Path:
+        """One of the files; ``random`` has another order each time, ``new`` other names."""
+        return dnsperf.write(self._directory / f"{name}.queries", self._names[name]())
+
+    def _another(self) -> Iterable[str]:
+        self._draw.shuffle(self._listed)
+        return self._listed
+
+    def _new(self) -> Iterable[str]:
+        self._used += 1
+        return (f"www.n{self._used}-{number}.d{number % 5000}.example" for number in range(self._count))
+
+
+_UPSTREAM = """\
+server:
+  interface: 127.0.0.1
+  port: {port}
+  num-threads: 1
+  username: ""
+  chroot: ""
+  directory: "{directory}"
+  pidfile: ""
+  use-syslog: no
+  module-config: "iterator"
+  minimal-responses: yes
+  so-rcvbuf: 4m
+  so-sndbuf: 4m
+  local-zone: "." redirect
+  local-data: ". 86400 A {address}"
+  local-zone: "test." redirect
+  local-data: "test. 86400 A {address}"
+"""
 
 
 @contextmanager
-def upstream() -> Iterator[int]:
-    """The port of a thread that answers every query for an address with 192.0.2.1."""
-    record = b"\xc0\x0c" + struct.pack("!HHIH4B", 1, 1, _TTL, 4, 192, 0, 2, 1)
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        sock.bind(("127.0.0.1", 0))
-
-        def answer() -> None:
-            while True:
-                packet, peer = sock.recvfrom(4096)
-                if len(packet) < 12:
-                    return
-                end = packet.index(0, 12) + 5
-                found = packet[end - 4 : end] == b"\0\1\0\1"
-                counts = struct.pack("!HHHHH", 0x8180, 1, found, 0, 0)
-                sock.sendto(packet[:2] + counts + packet[12:end] + record * found, peer)
-
-        thread = threading.Thread(target=answer)
-        thread.start()
-        try:
-            yield sock.getsockname()[1]
-        finally:
-            sock.sendto(b"", sock.getsockname())
-            thread.join()
-
-
-@contextmanager
-def running(name: str, listed: Sequence[str], directory: Path, core: int, forward: int) -> Iterator[Running]:
-    """Start a server on one core and wait until it blocks the last name of the list."""
-    server = SERVERS[name]
-    place = Place(directory / name, free_port(), forward)
-    place.directory.mkdir()
-    path = place.directory / "list.txt"
-    corpus.write(path, listed, server.form)
-    version = subprocess.run(server.version, capture_output=True, text=True, check=True).stdout.split("\n")[0]
-    command = server.start(path, place)
-    with (place.directory / "log").open("wb") as log, ExitStack() as stack:
-        started = time.monotonic()
-        process = subprocess.Popen(
-            ["taskset", "-c", str(core), *command], stdin=subprocess.DEVNULL, stdout=log, stderr=log
-        )
-        stack.callback(_stop, process)
-        try:
-            wait_blocked(place.port, listed[-1], START)
-        except TimeoutError as error:
-            sys.exit(f"{name}: {error}\n{(place.directory / 'log').read_text()[-2000:]}")
-        yield Running(process, place.port, version, time.monotonic() - started)
-
-
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    process.terminate()
+def upstream(directory: Path, core: str) -> Iterator[int]:
+    """The port of an Unbound that has the same address for every name, and asks nobody."""
+    port = free_port()
+    config = directory / "upstream.conf"
+    config.write_text(_UPSTREAM.format(port=port, directory=directory, address=servers.ADDRESS))
+    with (directory / "upstream.log").open("wb") as log:
+        process = subprocess.Popen(["taskset", "-c", core, "unbound", "-d", "-c", str(config)], stdout=log, stderr=log)
     try:
-        process.wait(STOP)
-    except subprocess.TimeoutExpired:
-        for pid in family(process.pid):
-            os.kill(pid, signal.SIGKILL)
-        process.wait()
+        wait_answered(port, servers.START, lambda: servers.alive(process))
+        yield port
+    except TimeoutError as error:
+        sys.exit(f"the upstream: {error}\n{(directory / 'upstream.log').read_text()}")
+    finally:
+        servers.stop(process)
 
 
-def _dnsperf(port: int, queries: Path, *options: str) -> str:
-    command = ["dnsperf", "-s", "127.0.0.1", "-p", str(port), "-d", str(queries), *options]
-    limit = SLACK + float(options[options.index("-l") + 1])
-    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=limit).stdout
+class Field:
+    """The servers that are up and answer rightly, what was measured of them, and why others are out."""
+
+    def __init__(
+        self, queries: Queries, shape: Shape, options: Sequence[str], progress: Callable[[str], object]
+    ) -> None:
+        self._queries, self._shape, self._options, self._progress = queries, shape, options, progress
+        self.running: dict[str, Running] = {}
+        self.refused: dict[str, str] = {}
+        self.loads: dict[str, dict[str, dict[str, Any]]] = {}
+
+    def each(self, what: str, load: str, run: Callable[[Running, Path, Sequence[str]], None]) -> None:
+        """One run after the other with every server that can take the load; one that answers wrongly is out."""
+        stated = LOADS[load]
+        path = self._queries.path(stated.names)
+        options = (*self._options, *stated.options, *(("-n", "1") if stated.names == "new" else ()))
+        for name, server in list(self.running.items()):
+            if load == "dot" and not server.tls:
+                continue
+            self._progress(f"{what} {load} {name}")
+            try:
+                run(server, path, options)
+            except FAILURES as wrong:
+                self.refuse(name, f"under load {load}: {wrong}")
+
+    def refuse(self, name: str, why: str) -> None:
+        if name == OURS:
+            sys.exit(f"{name}: {why}")
+        self._progress(f"{name} is out: {why}")
+        self.refused[name] = why
+        self.running.pop(name, None)
+        self.loads.pop(name, None)
+
+    def measure(self, load: str) -> None:
+        """All runs of one load."""
+        stated = LOADS[load]
+        found: dict[str, dict[str, list[Any]]] = {}
+
+        def full(server: Running, path: Path, options: Sequence[str]) -> None:
+            before = processor(server.process.pid)
+            ran = dnsperf.run(_port(server, load), path, self._shape.seconds, *options)
+            used = processor(server.process.pid) - before
+            if not ran.done or ran.other_than(server.blocked if stated.blocked else "NOERROR") > WRONG:
+                raise WrongAnswer(f"{ran.lost} queries lost, answers {ran.codes}")
+            mine = found.setdefault(server.name, {})
+            for what, figure in (("rates", ran.rate), ("costs", 1e6 * used / ran.done), ("lost", ran.lost)):
+                mine.setdefault(what, []).append(figure)
+
+        def timed(what: str, rate: Callable[[Running], float]) -> Callable[[Running, Path, Sequence[str]], None]:
+            def run(server: Running, path: Path, options: Sequence[str]) -> None:
+                seconds = min(self._shape.seconds, 2.0)
+                delays = dnsperf.delays(_port(server, load), path, seconds, rate(server), *options)
+                found[server.name].setdefault(what, []).append(delays)
+
+            return run
+
+        for _ in range(self._shape.runs):
+            self.each("most", load, full)
+        for _ in range(self._shape.runs if stated.half and self._shape.latency else 0):
+            self.each("half", load, timed("half", lambda server: median(found[server.name]["rates"]) / 2))
+        for _ in range(self._shape.runs if stated.common and self._shape.latency else 0):
+            self.each("common", load, timed("common", lambda _: RATE))
+        for name in self.running:
+            if name in found:
+                self.loads.setdefault(name, {})[load] = _figures(found[name])
 
 
-def full_load(server: Running, queries: Path, seconds: float) -> Rate:
-    """As many queries a second as the server answers, a hundred under way at any time."""
-    before = processor(server.process.pid)
-    out = _dnsperf(server.port, queries, "-l", str(seconds))
-    used = processor(server.process.pid) - before
-    rate, lost, done = (_number(rf"{what}: +([\d.]+)", out) for what in _SAID)
-    return Rate(rate, int(lost), used / done)
+def _port(server: Running, load: str) -> int:
+    return server.tls if load == "dot" and server.tls else server.port
 
 
-def latency(port: int, queries: Path, seconds: float) -> tuple[float, float]:
-    """Median and 99th percentile in microseconds, at :data:`RATE` queries a second."""
-    out = _dnsperf(port, queries, "-l", str(seconds), "-Q", str(RATE), "-v")
-    times = [float(found) * 1e6 for found in re.findall(r"^> \S+ \S+ \S+ ([\d.]+)", out, re.M)]
-    parts = quantiles(times, n=100)
-    return parts[49], parts[98]
-
-
-def _number(pattern: str, text: str) -> float:
-    match = re.search(pattern, text)
-    if not match:
-        sys.exit(f"dnsperf did not say {pattern!r}:\n{text}")
-    return float(match[1])
-
-
-def loads(listed: Sequence[str], directory: Path, seed: int) -> dict[str, Path]:
-    """The query files of the three loads."""
-    draw = random.Random(seed)
-    asked = {
-        "random": draw.sample(listed, len(listed)),
-        "again": draw.sample(listed, min(FEW, len(listed))),
-        "cached": [f"www{number}.site{number % 7}.example" for number in range(FEW)],
+def _figures(found: dict[str, list[Any]]) -> dict[str, Any]:
+    """The medians, with the rates of all runs; times in microseconds."""
+    figures: dict[str, Any] = {
+        "rate": round(median(found["rates"])),
+        "rates": [round(rate) for rate in found["rates"]],
+        "cost-microseconds": round(median(found["costs"]), 2),
+        "lost": sum(found["lost"]),
     }
-    paths = {load: directory / f"{load}.queries" for load in asked}
-    for load, found in asked.items():
-        paths[load].write_text("".join(f"{name} A\n" for name in found))
-    return paths
+    for what in ("half", "common"):
+        if what in found:
+            middle, worst = (round(median(values)) for values in zip(*found[what], strict=True))
+            figures[what] = {"p50-microseconds": middle, "p99-microseconds": worst}
+    return figures
 
 
-def measure(names: Sequence[str], count: int, runs: int, seconds: float, seed: int) -> dict[str, Any]:
+def weigh(server: Running) -> dict[str, Any]:
+    """Octets in memory: of all processes (PSS); of a worker of ours, its own and those of the bundle (RSS)."""
+    found: dict[str, Any] = {"all-bytes": resident(server.process.pid)}
+    for pid in servers.workers(server.process.pid)[:1]:
+        own, mapped = memory(pid, server.directory / "state" / "bundles")
+        found |= {"worker-own-bytes": own, "worker-mapped-bytes": mapped}
+    return found
+
+
+def counted(server: Running) -> dict[str, int]:
+    """How many queries ours has seen, and how many it should have logged and did not; nothing of other servers."""
+    if not servers.workers(server.process.pid):
+        return {}
+    counters = control.ask(server.directory / "state", "status", 60)["counters"]
+    return {"queries": counters["queries"], "unlogged": counters.get("unlogged", 0)}
+
+
+def measure(names: Sequence[str], loads: Sequence[str], shape: Shape, edns: bool = True) -> dict[str, Any]:
     """Run everything; the report as ``--json`` writes it."""
     cores = sorted(os.sched_getaffinity(0))
     if len(cores) < 2:
         sys.exit("two cores are needed: one for the server, one for the load")
     os.sched_setaffinity(0, {cores[1]})  # with all that is started below, but for the servers
+    options = ("-e",) if edns else ()
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="sinkhole-bench-")))
-        listed = list(corpus.names(count, seed))
-        queries = loads(listed, directory, seed)
-        forward = stack.enter_context(upstream())
-        servers = {name: stack.enter_context(running(name, listed, directory, cores[0], forward)) for name in names}
-        for server in servers.values():
-            _dnsperf(server.port, queries["cached"], "-l", str(SLACK), "-n", "3", "-q", "20")
-        rates: dict[tuple[str, str], list[Rate]] = {}
-        delays: dict[tuple[str, str], tuple[float, float]] = {}
-        for load, path in queries.items():
-            for _ in range(runs):
-                for name, server in servers.items():
-                    rates.setdefault((name, load), []).append(full_load(server, path, seconds))
-            for name, server in servers.items():
-                delays[name, load] = latency(server.port, path, min(seconds, 3.0))
+        listed = list(corpus.names(shape.names, shape.seed))
+        queries = Queries(directory, listed, shape.seconds, shape.seed)
+        forward = stack.enter_context(upstream(directory, str(cores[1])))
+        direct = dnsperf.run(forward, queries.path("cached"), shape.seconds, *options)
+        field = Field(queries, shape, options, _progress)
+        for name in names:
+            _progress(f"start {name}")
+            try:
+                starting = servers.running(name, listed, directory, str(cores[0]), forward, shape.starts)
+                field.running[name] = stack.enter_context(starting)
+            except WrongAnswer as wrong:
+                field.refuse(name, str(wrong))
+        first = {name: weigh(server) for name, server in field.running.items()}
+        for server in field.running.values():  # what is cached has to be in the cache
+            dnsperf.run(server.port, queries.path("cached"), dnsperf.SLACK, "-n", "3", "-q", "20", *options)
+        for load in loads:
+            field.measure(load)
         return {
-            "names": count,
-            "runs": runs,
-            "seconds": seconds,
-            "latency-rate": RATE,
+            "machine": machine(),
+            "dnsperf": dnsperf.version(),
+            **shape._asdict(),
+            "edns": edns,
+            "common-rate": RATE,
+            "titles": {load: stated.title for load, stated in LOADS.items()},
+            "upstream": {"version": f"unbound {servers.version('unbound')}", "direct-rate": round(direct.rate)},
+            "refused": field.refused,
             "servers": {
                 name: {
                     "version": server.version,
-                    "started-seconds": round(server.started, 2),
-                    "memory-bytes": resident(server.process.pid),
-                    "loads": {
-                        load: {
-                            "rates": [round(run.rate) for run in rates[name, load]],
-                            "rate": round(median(run.rate for run in rates[name, load])),
-                            "cost-microseconds": round(1e6 * median(run.cost for run in rates[name, load]), 2),
-                            "lost": sum(run.lost for run in rates[name, load]),
-                            "p50-microseconds": round(delays[name, load][0]),
-                            "p99-microseconds": round(delays[name, load][1]),
-                        }
-                        for load in queries
-                    },
+                    "ready-seconds": round(median(server.ready), 3),
+                    "blocked": server.blocked,
+                    "memory": first[name],
+                    "memory-later": weigh(server),
+                    **counted(server),
+                    "loads": field.loads[name],
                 }
-                for name, server in servers.items()
+                for name, server in field.running.items()
             },
         }
 
 
-def show(report: dict[str, Any]) -> None:
-    """The report as tables in Markdown."""
-    servers = report["servers"]
-    print("| server | first answer after | memory |\n|---|---:|---:|")
-    for server in servers.values():
-        print(f"| {server['version']} | {server['started-seconds']} s | {server['memory-bytes'] / 1e6:.0f} MB |")
-    print("\n| load | server | queries/s | of ours | runs, thousands | CPU a query | of ours | lost | p50 | p99 |")
-    print("|---|---|---:|---:|---|---:|---:|---:|---:|---:|")
-    for load in servers[OURS]["loads"]:
-        for name, server in servers.items():
-            found = server["loads"][load]
-            ours = servers[OURS]["loads"][load]
-            rate, cost = (found[what] / ours[what] for what in ("rate", "cost-microseconds"))
-            runs = " ".join(f"{rate / 1000:.1f}" for rate in found["rates"])
-            print(
-                f"| {load} | {name} | {found['rate']:,} | {rate:.2f} | {runs} "
-                f"| {found['cost-microseconds']} µs | {cost:.2f} | {found['lost']} "
-                f"| {found['p50-microseconds']} µs | {found['p99-microseconds']} µs |"
-            )
+def _progress(what: str) -> None:
+    print(what, file=sys.stderr, flush=True)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Compare sinkhole with other servers on one list, by dnsperf.")
-    parser.add_argument("--names", type=int, default=NAMES, help=f"trees on the list (default: {NAMES})")
-    parser.add_argument("--runs", type=int, default=3, help="runs of each load against each server (default: 3)")
-    parser.add_argument("--seconds", type=float, default=5.0, help="length of a run (default: 5)")
-    parser.add_argument("--seed", type=int, default=corpus.SEED)
+    parser.add_argument("--names", type=int, help=f"trees on the list (default: {NAMES})")
+    parser.add_argument("--runs", type=int, help="runs of each load against each server (default: 3)")
+    parser.add_argument("--seconds", type=float, help="length of a run (default: 3)")
+    parser.add_argument("--starts", type=int, help="starts of each server, of which the median counts (default: 1)")
+    parser.add_argument("--seed", type=int, help=f"of the list and of what is asked (default: {corpus.SEED})")
+    parser.add_argument("--quick", action="store_true", help="50,000 trees, one run of a second: to see that it works")
+    parser.add_argument("--no-latency", dest="latency", action="store_false", help="rates only, in half of the time")
     parser.add_argument(
-        "--peers", nargs="*", choices=[name for name in SERVERS if name != OURS], default=["dnsmasq", "unbound"],
-        help="servers to compare with (default: dnsmasq unbound)",
-    )  # fmt: skip
+        "--peers", nargs="*", choices=PEERS, help="servers to compare with (default: the installed ones)"
+    )
+    parser.add_argument("--loads", nargs="+", choices=LOADS, default=list(LOADS), help="loads (default: all)")
+    parser.add_argument("--bare", action="store_true", help=f"{BARE} too: ours with all off that can be turned off")
+    parser.add_argument("--other", metavar="PYTHON", help="another version of ours too: the interpreter that finds it")
+    parser.add_argument("--plain", action="store_true", help="queries without EDNS")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every figure here too")
     arguments = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
-    report = measure([OURS, *arguments.peers], arguments.names, arguments.runs, arguments.seconds, arguments.seed)
-    show(report)
+    os.environ["PATH"] += ":/usr/sbin:/sbin"  # where servers are, but for most users not in it
+    stated = {field: value for field in Shape._fields if (value := getattr(arguments, field)) is not None}
+    shape = (QUICK if arguments.quick else Shape())._replace(**stated)
+    needed = ["dnsperf", "taskset", "openssl", "unbound", *([arguments.other] if arguments.other else [])]
+    if missing := [name for name in needed if not servers.has(name)]:
+        sys.exit(f"not installed, but needed: {', '.join(missing)}")
+    wanted = PEERS if arguments.peers is None else arguments.peers
+    peers = [name for name in wanted if servers.installed(name)]
+    for name in wanted:
+        if name not in peers:
+            _progress(f"{name} is not installed")
+    if arguments.other:
+        servers.add_other(arguments.other)
+    names = [OURS, *([OTHER] if arguments.other else []), *([BARE] if arguments.bare else []), *peers]
+    report = measure(names, arguments.loads, shape, not arguments.plain)
+    report["missing"] = [name for name in wanted if name not in peers]
+    print("\n".join(table.lines(report)))
     if arguments.json:
         arguments.json.write_text(json.dumps(report, indent=1) + "\n")
 

@@ -1,7 +1,8 @@
 """Time and memory of a build, and of a worker on what was built: ``python -m benchmarks.build``.
 
 The build is ``sinkhole build`` in a process of its own, without exports and with them, each from nothing. A stage lasts
-until the next one begins, and its peak is the most that was resident in it (VmHWM). The worker is started as the
+until the next one begins, and its peak is the most that was resident in it (VmHWM). Processes that read lists beside it
+are in the most that all had at one moment (PSS). The worker is started as the
 supervisor does it; a query waits in its socket when it starts, so the time to the answer is what a client would see.
 """
 
@@ -23,7 +24,7 @@ from statistics import median
 from typing import Any
 
 from benchmarks import corpus
-from benchmarks.running import client, configure, memory, query
+from benchmarks.running import client, configure, machine, memory, query, watch
 from sinkhole import bundle
 from sinkhole.config import Endpoint
 from sinkhole.errors import SinkholeError
@@ -73,14 +74,19 @@ def build(config: Path, exports: bool) -> dict[str, Any]:
     shutil.rmtree(config.parent / "state", ignore_errors=True)
     arguments = ["build", "-c", str(config), *([] if exports else ["--no-exports"])]
     began = time.monotonic()
-    done = subprocess.run([sys.executable, "-c", _CHILD, *arguments], capture_output=True, text=True, check=False)
-    seconds = time.monotonic() - began
-    if done.returncode:
-        sys.exit(f"sinkhole build failed:\n{done.stderr}")
-    stages = json.loads(done.stderr.splitlines()[-1])
+    with tempfile.TemporaryFile("w+") as said:
+        process = subprocess.Popen([sys.executable, "-c", _CHILD, *arguments], stdout=subprocess.DEVNULL, stderr=said)
+        all_bytes = watch(process)
+        seconds = time.monotonic() - began
+        said.seek(0)
+        text = said.read()
+    if process.returncode:
+        sys.exit(f"sinkhole build failed:\n{text}")
+    stages = json.loads(text.splitlines()[-1])
     return {
         "seconds": round(seconds, 2),
         "peak-bytes": max(peak for _, _, peak in stages),
+        "all-peak-bytes": all_bytes,
         "stages": {
             what: {"seconds": round(after - at, 2), "peak-bytes": peak}
             for (what, at, peak), (_, after, _) in pairwise(stages)
@@ -157,6 +163,7 @@ def measure(directory: Path, sources: list[Path], runs: int, seed: int) -> dict[
     names = listed(path, ASKED, seed)
     workers = [worker(path, names) for _ in range(max(runs, 3))]
     return {
+        "machine": machine(),
         "lines": sum(source["lines"] for source in entry["sources"]),
         "entries": entry["entries"],
         "bundle-bytes": sum(file.stat().st_size for file in path.iterdir() if file.is_file()),
@@ -171,11 +178,12 @@ def show(report: dict[str, Any]) -> None:
     print(
         f"{report['lines']:,} lines, {report['entries']:,} entries, a bundle of {_megabytes(report['bundle-bytes'])}\n"
     )
-    print("| build | seconds | peak |\n|---|---:|---:|")
+    print("| build | seconds | peak of the first process (RSS) | of all at once (PSS) |\n|---|---:|---:|---:|")
     for label, run in (("without exports", report["build"]), ("with exports", report["build-with-exports"])):
-        print(f"| **{label}** | **{run['seconds']}** | **{_megabytes(run['peak-bytes'])}** |")
+        peaks = " | ".join(f"**{_megabytes(run[what])}**" for what in ("peak-bytes", "all-peak-bytes"))
+        print(f"| **{label}** | **{run['seconds']}** | {peaks} |")
         for stage, found in run["stages"].items():
-            print(f"| … {stage} | {found['seconds']} | {_megabytes(found['peak-bytes'])} |")
+            print(f"| … {stage} | {found['seconds']} | {_megabytes(found['peak-bytes'])} | |")
     found = report["worker"]
     rows = {
         "first answer after its start": f"{found['first-answer-seconds']} s",

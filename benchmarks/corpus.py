@@ -25,7 +25,11 @@ FORMS = {
     "adblock": "||{0}^\n",
     "dnsmasq": "address=/{0}/#\n",
     "unbound": 'local-zone: "{0}." always_null\n',
-    "rpz": "{0} A 0.0.0.0\n{0} AAAA ::\n*.{0} A 0.0.0.0\n*.{0} AAAA ::\n",
+    "rpz": "{0} CNAME .\n*.{0} CNAME .\n",
+}
+#: What stands before the lines: the least that makes a zone of them.
+HEADS = {
+    "rpz": "$ORIGIN rpz.invalid.\n$TTL 60\n@ SOA localhost. nobody.invalid. 1 3600 600 86400 60\n@ NS localhost.\n"
 }
 #: A name of two labels or more in a line of any syntax: all but its top label, and that.
 _NAME = re.compile(rb"((?:[A-Za-z0-9_-]{1,63}\.)+)([A-Za-z][A-Za-z0-9-]*[A-Za-z0-9])(?![\w.-])")
@@ -91,6 +95,7 @@ def write(path: Path, found: Iterable[str], form: str) -> None:
     """A list file of ``found`` in one of :data:`FORMS`."""
     line = FORMS[form].format
     with path.open("w", encoding="ascii") as file:
+        file.write(HEADS.get(form, ""))
         file.writelines(map(line, found))
 
 

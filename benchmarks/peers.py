@@ -1,9 +1,10 @@
-"""A build beside other ways to merge lists: ``python -m benchmarks.peers --lists DIR [--derive] [--hblock PATH]``.
+"""A build beside other ways to merge lists: ``python -m benchmarks.peers [--lists DIR] [--hblock PATH]``.
 
 ``sort -u`` of the text is the least that anybody has to do; hBlock (https://github.com/hectorm/hblock) is a shell
 script that makes a hosts file of hosts lists and leaves out lines of any other syntax. All take turns, run by run, and
 the table has medians. Memory is what the program and all its children have at one moment, shared pages counted once
-(PSS), looked at every few milliseconds. The build is the whole command, without exports: from nothing, after one list
+(PSS), looked at every few milliseconds. Without lists of yours there are made-up ones, in the syntax of each of
+:data:`MADE`, that share some names. The build is the whole command, without exports: from nothing, after one list
 has changed (one name of a hundred is another), and again after nothing has.
 """
 
@@ -18,18 +19,18 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
 
 from benchmarks import corpus
 from benchmarks.build import known
-from benchmarks.running import configure, resident
+from benchmarks.running import configure, machine, watch
 from sinkhole.feeds.body import read_file
 
-#: Seconds between two looks at the memory of a program.
-_LOOK = 0.02
+#: Names and syntax of the made-up lists.
+MADE = {"hosts": 200_000, "adblock": 200_000, "domains": 150_000, "dnsmasq": 100_000, "unbound": 100_000}
 
 
 class Run(NamedTuple):
@@ -45,11 +46,7 @@ def run(command: Sequence[str | Path], **environment: str) -> Run:
     before = os.times()
     began = time.monotonic()
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, env={**os.environ, **environment})
-    peak = 0
-    while process.poll() is None:
-        with suppress(OSError):  # one of them has just ended
-            peak = max(peak, resident(process.pid))
-        time.sleep(_LOOK)
+    peak = watch(process)
     seconds = time.monotonic() - began
     if process.returncode:
         sys.exit(f"{command[0]} failed")
@@ -70,6 +67,28 @@ def lists(directory: Path, given: Path, derive: bool) -> list[Path]:
                 found.append(directory / name.removesuffix(".gz"))
                 found[-1].write_bytes(content)
     return found
+
+
+def make(directory: Path) -> Path:
+    """Made-up lists below ``directory``: a list begins within the one before it, so names are on several."""
+    directory.mkdir()
+    drawn = corpus.names(sum(MADE.values()))
+    before: list[str] = []
+    for form, count in MADE.items():
+        again = before[-count // 3 :]
+        before = [*again, *islice(drawn, count - len(again))]
+        corpus.write(directory / form, before, form)
+    return directory
+
+
+def versions(hblock: Path | None) -> list[str]:
+    """The first line that each program prints of itself."""
+    programs = ["sort", *([f"sh {hblock}"] if hblock else [])]
+    said = [
+        subprocess.run([*program.split(), "--version"], capture_output=True, text=True, check=False).stdout
+        for program in programs
+    ]
+    return [text.partition("\n")[0] for text in said]
 
 
 def change(path: Path, count: int) -> None:
@@ -113,7 +132,7 @@ def show(found: dict[str, list[Run]]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Measure a build beside sort -u and hBlock.")
-    parser.add_argument("--lists", type=Path, required=True, metavar="DIR", help="all files in this directory")
+    parser.add_argument("--lists", type=Path, metavar="DIR", help="all files in this directory")
     parser.add_argument("--derive", action="store_true", help="derive another list from each")
     parser.add_argument("--hblock", type=Path, metavar="PATH", help="the script, to run it too")
     parser.add_argument("--runs", type=int, default=3, help="runs of each (default: 3)")
@@ -121,14 +140,17 @@ def main() -> None:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="sinkhole-bench-") as temporary:
         directory = Path(temporary)
-        sources = lists(directory / "lists", arguments.lists, arguments.derive)
+        given = arguments.lists or make(directory / "made")
+        sources = lists(directory / "lists", given, arguments.derive)
         texts = [path.read_bytes() for path in sources]
         count = sum(text.count(b"\n") for text in texts)
-        print(f"{len(sources)} lists, {count:,} lines, {sum(map(len, texts)) / 1e6:.1f} MB\n")
+        print(f"{len(sources)} lists, {count:,} lines, {sum(map(len, texts)) / 1e6:.1f} MB")
+        print(f"{', '.join(versions(arguments.hblock))}\n")
         found = measure(directory, sources, arguments.runs, arguments.hblock)
     show(found)
     if arguments.json:
-        report: dict[str, Any] = {name: [each._asdict() for each in runs] for name, runs in found.items()}
+        report: dict[str, Any] = {"machine": machine(), "versions": versions(arguments.hblock)}
+        report["runs"] = {name: [each._asdict() for each in runs] for name, runs in found.items()}
         arguments.json.write_text(json.dumps(report, indent=1) + "\n")
 
 

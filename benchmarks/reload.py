@@ -24,9 +24,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from benchmarks import corpus, load
-from benchmarks.answers import Running, full_load, upstream
-from benchmarks.running import configure, free_port, query, wait_blocked
+from benchmarks import corpus, dnsperf, load
+from benchmarks.running import configure, free_port, query, upstream, wait_blocked
 from sinkhole import bundle
 from sinkhole.files import swap_link
 from sinkhole.service import control
@@ -116,12 +115,11 @@ def measure(names: int, reloads: int, by: str, rate: float | None, realtime: boo
         stack.callback(process.wait, 20)
         stack.callback(process.terminate)
         try:
-            wait_blocked(port, found[-1], 60)
+            wait_blocked(port, 60, found[-1])
         except TimeoutError as error:
             sys.exit(f"{error}\n{(directory / 'log').read_text()[-2000:]}")
-        queries = directory / "queries"
-        queries.write_text("".join(f"{name} A\n" for name in random.Random(SEED).sample(found, min(names, 200_000))))
-        most = full_load(Running(process, port, "", 0.0), queries, 5.0).rate
+        queries = dnsperf.write(directory / "queries", random.Random(SEED).sample(found, min(names, 200_000)))
+        most = dnsperf.run(port, queries, 5.0).rate
         rate = rate or most / 2
         mixed = asked(found[: -2 * ONLY], found[-2 * ONLY :])
         load.run(port, mixed, rate, lambda now: now < 2)  # the upstream's answers are remembered from here on

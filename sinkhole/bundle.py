@@ -32,6 +32,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, chain, pairwise
 from mmap import ACCESS_READ, mmap
+from operator import add
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -46,9 +47,11 @@ _REMEMBERED = 16384
 #: against those when a query comes.
 MASKED, MASK_SHIFT = 8, 4
 CURRENT = "current"
+#: A list that has so many times fewer entries in a range than those before it is added to them key by key.
+_FEW = 16
 #: Octets that are hashed at a time: a quarter of a millisecond.
 _STEP = 1 << 17
-_LINE_FEED = 10
+_LINE_FEED, _DOT = b"\n."
 _NAME_LENGTH = 16
 
 #: (list number, code) of every list that has an entry for a key.
@@ -78,32 +81,45 @@ class Index:
         self.attributes: list[Attribute] = []
         self._known: dict[Attribute, int] = {}
 
-    def merge(self, lists: Iterable[Entries]) -> dict[bytes, int]:
-        """Attribute numbers by key, of the entries that the lists have in one range of keys, in the order of lists."""
-        numbers: dict[bytes, int] = {}
+    def merge(self, lists: Iterable[Entries]) -> tuple[list[bytes], list[int]]:
+        """The sorted keys that the lists have in one range, and the attribute number of each, in the order of lists."""
+        keys: list[bytes] = []
+        numbers: list[int] = []
         for number, entries in enumerate(lists):
             if entries.codes:
-                known = self._single(number, entries.codes)
-                own = dict(zip(entries.keys, map(known.__getitem__, entries.codes), strict=True))
-                for key in sorted(numbers.keys() & own.keys()):
-                    own[key] = self._number((*self.attributes[numbers[key]], *self.attributes[own[key]]))
-                numbers.update(own)
-        return numbers
+                known = {code: self._number(((number, code),)) for code in sorted(set(entries.codes))}
+                own = list(map(known.__getitem__, entries.codes))
+                if not keys:
+                    keys, numbers = entries.keys, own
+                elif len(own) * _FEW < len(keys):
+                    self._insert(keys, numbers, entries.keys, own)
+                else:
+                    keys, numbers = self._united(keys, numbers, entries.keys, own)
+        return keys, numbers
 
-    def _numbered(self, lists: Sequence[Entries]) -> tuple[list[bytes], Iterable[int]]:
-        """The sorted keys of one range and their numbers; where one list alone has any, there is nothing to merge."""
-        stating = [number for number, entries in enumerate(lists) if entries.codes]
-        if len(stating) == 1:
-            (number,) = stating
-            entries = lists[number]
-            return entries.keys, map(self._single(number, entries.codes).__getitem__, entries.codes)
-        numbers = self.merge(lists)
-        keys = sorted(numbers)
-        return keys, map(numbers.__getitem__, keys)
+    def _insert(self, keys: list[bytes], numbers: list[int], more: Iterable[bytes], own: Iterable[int]) -> None:
+        """Add a few keys with their numbers to many."""
+        for key, number in zip(more, own, strict=True):
+            at = bisect_left(keys, key)
+            if keys[at : at + 1] == [key]:
+                numbers[at] = self._both(numbers[at], number)
+            else:
+                keys.insert(at, key)
+                numbers.insert(at, number)
 
-    def _single(self, number: int, codes: Sequence[int]) -> dict[int, int]:
-        """The numbers of what one list alone says, by code."""
-        return {code: self._number(((number, code),)) for code in sorted(set(codes))}
+    def _united(
+        self, keys: Iterable[bytes], numbers: Iterable[int], more: Iterable[bytes], own: Iterable[int]
+    ) -> tuple[list[bytes], list[int]]:
+        """Two lists of keys with their numbers as one."""
+        found = dict(zip(keys, numbers, strict=True))
+        new = dict(zip(more, own, strict=True))
+        new.update({key: self._both(found[key], new[key]) for key in sorted(found.keys() & new.keys())})
+        found.update(new)
+        order = sorted(found)
+        return order, list(map(found.__getitem__, order))
+
+    def _both(self, one: int, other: int) -> int:
+        return self._number((*self.attributes[one], *self.attributes[other]))
 
     def _number(self, attribute: Attribute) -> int:
         if (number := self._known.get(attribute)) is None:
@@ -115,21 +131,18 @@ class Index:
         """Write what :class:`Bundle` looks names up in, and return how many keys there are. Each list has its entries
         in the same ranges."""
         numbers, blocks = array("I"), array("I")
-        size, left = 0, []
+        size = 0
         with (directory / "index.keys").open("wb") as keys, (directory / "index.first").open("wb") as firsts:
             keys.write(b"\n")
-            for found in chain(map(self._numbered, zip(*lists, strict=True)), [None]):
+            for found, own in map(self.merge, zip(*lists, strict=True)):
                 if found:
-                    left += found[0]
-                    numbers.extend(found[1])
-                whole = len(left) if found is None else len(left) - len(left) % BLOCK
-                texts = [b"\n".join(left[at : at + BLOCK]) for at in range(0, whole, BLOCK)]
-                firsts.writelines(left[at] + b"\n" for at in range(0, whole, BLOCK))
-                places = list(accumulate((len(text) + 1 for text in texts), initial=size))
-                blocks.extend(places[:-1])
-                size = places[-1]
-                keys.writelines(text + b"\n" for text in texts)
-                del left[:whole]
+                    first = -len(numbers) % BLOCK
+                    places = list(accumulate(map(len, found), initial=size))  # without a line feed for each
+                    blocks.extend(map(add, places[first:-1:BLOCK], range(first, len(found), BLOCK)))
+                    size = places[-1] + len(found)
+                    numbers.extend(own)
+                    keys.writelines((b"\n".join(found), b"\n"))
+                    firsts.writelines(key + b"\n" for key in found[first::BLOCK])
         blocks.append(size)
         for name, found_numbers in (("index.blocks", blocks), ("attributes.bin", numbers)):
             if sys.byteorder == "big":
@@ -249,19 +262,42 @@ class Bundle:
 
     def matches(self, key: bytes) -> list[tuple[bytes, Attribute]]:
         """(matching key, its attribute) of every key that is ``key`` or an ancestor of it, shortest first."""
-        return [(key[:end], self._attributes[self._numbers[place]]) for end, place in self._prefixes(key)]
+        ends = [end + 1 for end, octet in enumerate(key) if octet == _DOT]
+        places = [(end, self._place(key[:end])) for end in ends]
+        return [(key[:end], self._attributes[self._numbers[place]]) for end, place in places if place >= 0]
 
     def records(self, key: bytes) -> tuple[int, ...]:
         """The attribute record of every key that :meth:`matches`, as numbers, after one that tells whether the last is
-        ``key`` itself; empty when none does. Equal for names that are listed alike."""
-        found = self._prefixes(key)
-        if not found:
+        ``key`` itself; empty when none does. Equal for names that are listed alike.
+
+        Whatever stands between an ancestor and the key in order begins with that ancestor. So below the top label all
+        of them are in the key's own block, but for those that the first line of the block begins with.
+        """
+        block = bisect_right(self._firsts, key) - 1
+        if block < 0:
             return ()
-        numbers = self._numbers
-        if len(found) == 1:
-            ((end, place),) = found
-            return end == len(key), numbers[place]
-        return found[-1][0] == len(key), *[numbers[place] for _, place in found]
+        starts, numbers = self._blocks, self._numbers
+        text = self._keys[starts[block] : starts[block + 1] + 1]
+        found: tuple[int, ...] = ()
+        last = end = key.find(b".") + 1
+        if (place := self._above(key[:end])) >= 0:
+            found = (numbers[place],)
+        at = 0
+        while end := key.find(b".", end) + 1:  # the first line that begins with an ancestor is that itself, or none is
+            at = text.find(b"\n" + key[:end], at)
+            if at < 0:
+                break
+            if at and text.startswith(key + b"\n", at + 1):  # nothing is between them
+                last = len(key)
+                found += (numbers[block * BLOCK + text.count(b"\n", 0, at)],)
+                break
+            if text[at + end + 1] == _LINE_FEED:
+                last = end
+                found += (numbers[block * BLOCK + text.count(b"\n", 0, at)],)
+            elif not at and (place := self._above(key[:end])) >= 0:
+                last = end
+                found += (numbers[place],)
+        return (last == len(key), *found) if found else ()
 
     def entry(self, key: bytes) -> Attribute:
         """The attribute of exactly ``key``."""
@@ -282,34 +318,6 @@ class Bundle:
         at, to = bisect_left(keys, start), bisect_left(keys, end)
         numbers = self._numbers[first * BLOCK + at : first * BLOCK + to]
         return keys[at:to], list(map(self._attributes.__getitem__, numbers))
-
-    def _prefixes(self, key: bytes) -> list[tuple[int, int]]:
-        """(length, place) of every key that is ``key`` or an ancestor of it, shortest first.
-
-        Whatever stands between an ancestor and the key in order begins with that ancestor. So below the top label all
-        of them are in the key's own block, but for those that the first line of the block begins with.
-        """
-        found: list[tuple[int, int]] = []
-        block = bisect_right(self._firsts, key) - 1
-        if block < 0:
-            return found
-        end = key.find(b".") + 1
-        if (place := self._above(key[:end])) >= 0:
-            found.append((end, place))
-        end = key.find(b".", end) + 1
-        text = self._keys[self._blocks[block] : self._blocks[block + 1] + 1]
-        at = 0
-        while end:  # the first line that begins with an ancestor is that itself, or it is not here
-            part = key[:end]
-            at = text.find(b"\n" + part, at)
-            if at < 0:
-                break
-            if text[at + end + 1] == _LINE_FEED:
-                found.append((end, block * BLOCK + text.count(b"\n", 0, at)))
-            elif not at and (place := self._above(part)) >= 0:
-                found.append((end, place))
-            end = key.find(b".", end) + 1
-        return found
 
     def _above(self, part: bytes) -> int:
         """As :meth:`_place`, remembered: for what many keys have in common."""

@@ -170,6 +170,7 @@ CONSUMERS: dict[str, tuple[Consumer, ...]] = {
     "adblock": (adguard,),
     "pihole-regex": (meant,),
     "rpz": (closest_encloser, any_wildcard),
+    **dict.fromkeys(("rpz-nodata", "rpz-drop", "rpz-tcp-only"), (closest_encloser, any_wildcard)),
     "knot": (any_wildcard,),
 }
 

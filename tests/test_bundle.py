@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import random
 from itertools import product
 from pathlib import Path
 
@@ -76,6 +77,22 @@ def test_keys_are_found_between_any_two_and_one_by_one(tmp_path: Path) -> None:
         assert opened.entry(asked) == dict(items).get(asked, ())
         assert opened.matches(asked + b"a.") == [item for item in items if asked.startswith(item[0])]
     assert opened.matches(key(b"\n".join(name[-2::-1] for name in keys[:2]))) == []
+
+
+def test_records_are_those_of_the_keys_that_match(tmp_path: Path) -> None:
+    """Random trees in and below each other, over several blocks, with listed top labels and without."""
+    draw = random.Random(20250205)
+    labels = [b"a", b"b", b"ab", b"a-b", b"b0"]
+    for tops in ([b"test", b"example"], [b"test"]):
+        drawn = ([*draw.choices(labels, k=draw.randrange(5)), draw.choice(tops)] for _ in range(600))
+        names = sorted(set(map(b".".join, drawn)))
+        listed = [[key(name) for name in names if draw.random() < share] for share in (0.5, 0.3)]
+        opened = bundle.load(write(tmp_path, [{3: sorted(listed[0])}, {1: sorted(listed[1])}]))
+        for asked in [*map(key, names), *(key(b"x." + name) for name in names), key(b"x.y.com"), key(b"com"), b""]:
+            found = opened.matches(asked)
+            said = opened.records(asked)
+            assert [opened._attributes[number] for number in said[1:]] == [attribute for _, attribute in found]
+            assert said[:1] == ((found[-1][0] == asked,) if found else ())
 
 
 def test_what_is_remembered_of_names_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -158,6 +175,6 @@ def test_there_is_no_current_bundle_before_the_first(tmp_path: Path) -> None:
 def test_attributes_are_shared_by_names_that_say_the_same() -> None:
     index = bundle.Index()
     one, two = entries({3: [b"a.", b"b.", b"c."]}), entries({1: [b"b.", b"d."]})
-    said = {name: index.attributes[number] for name, number in index.merge([one, two]).items()}
+    said = {name: index.attributes[number] for name, number in zip(*index.merge([one, two]), strict=True)}
     assert said == {b"a.": ((0, 3),), b"b.": ((0, 3), (1, 1)), b"c.": ((0, 3),), b"d.": ((1, 1),)}
     assert len(index.attributes) == 3

@@ -37,6 +37,7 @@ GROUPS = {
     "directive": "catalogue",
     "exception": "exceptions",
     "policy": "previewing",
+    "verify": "verifying",
 }
 
 

@@ -15,7 +15,7 @@ from sinkhole import bundle, journal
 from sinkhole import config as configuration
 from sinkhole.catalogue.loader import Catalogue
 from sinkhole.catalogue.loader import load as load_catalogue
-from sinkhole.cli.job import Expected, Exports, Job, Review, Server
+from sinkhole.cli.job import Exports, Job, Review, Server
 from sinkhole.cli.progress import Bars
 from sinkhole.compiler import build, change
 from sinkhole.compiler.compile import Compiled
@@ -27,6 +27,7 @@ from sinkhole.config import Config
 from sinkhole.errors import SinkholeError
 from sinkhole.feeds.store import Store
 from sinkhole.policy.exceptions import Permission, register
+from sinkhole.policy.expected import Expected
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,7 @@ from sinkhole.feeds.origin import fetcher
 from sinkhole.feeds.store import Fetcher, Store
 from sinkhole.files import write_atomic
 from sinkhole.places import catalogue_directory, state_directory
-from sinkhole.policy.verdict import Action
+from sinkhole.policy.expected import Expected
 from sinkhole.seals import Seals
 
 if TYPE_CHECKING:
@@ -56,18 +56,6 @@ class Review(NamedTuple):
     directive: str
     at: datetime
     until: datetime | None
-
-
-class Expected(NamedTuple):
-    """As :class:`sinkhole.policy.expect.Expected`, before anything has to be decided."""
-
-    where: str
-    client: str
-    name: str
-    rtype: str
-    at: datetime | None
-    action: Action
-    token: str
 
 
 class Server(NamedTuple):
@@ -135,9 +123,9 @@ class Job(NamedTuple):
         """The expectations of the configuration that a bundle does not meet."""
         if not self.expected:
             return
-        from sinkhole.policy import expect
+        from sinkhole.policy.expect import failures  # and with it all that decides
 
-        yield from expect.failures(made, [expect.Expected(*each) for each in self.expected], now)
+        yield from failures(made, self.expected, now)
 
     def overdue(self, now: datetime) -> list[str]:
         """What to tell of directives in the policy that were to be looked at again by now."""

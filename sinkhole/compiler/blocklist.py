@@ -5,8 +5,11 @@ Merging is ``|`` on masks (:class:`sinkhole.rules.Kind`); :func:`resolve` then w
 
 from __future__ import annotations
 
+from array import array
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from itertools import chain, islice
 
 from sinkhole import names
@@ -66,6 +69,12 @@ class Code:
 REDUNDANT = frozenset((0, Code.EXACT | Code.BELOW | Code.INHERITED))
 
 
+#: A code without what the key would inherit: that of an entry.
+OWN = bytes(code & ~Code.INHERITED for code in range(256))
+#: The same, and something else for what is no entry.
+_ENTRY = bytes(255 if code in REDUNDANT else own for code, own in enumerate(OWN))
+
+
 def _blocked(bits: int) -> bool:
     """Whether the strongest of the applying rules, given as SUBDOMAINS bits, is a block."""
     deciding = strongest(bits)
@@ -111,41 +120,33 @@ class Resolved:
 class Fold:
     """Works out what the keys of one list come to, in one pass over them in order; it may be given them in pieces.
 
-    It remembers the ancestors of the next key that reach below themselves: (key, reach) of each.
+    It remembers the ancestors of the next key that reach below themselves: (key, reach) of each. ``reach`` are the
+    kinds that apply to names below what stands above all of them.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, reach: int = 0) -> None:
         self._above: list[tuple[bytes, int]] = []
-        self._top, self._reach = b"", 0
-        self._known: dict[int, _Row] = {}
+        self._top, self._reach = b"", reach
 
-    def resolve(self, masks: Mapping[bytes, int]) -> tuple[list[bytes], bytearray]:
-        """The sorted keys of ``masks`` and their codes: the strongest rule that covers a name decides."""
-        keys = sorted(masks)
+    def resolve(self, keys: Sequence[bytes], masks: Iterable[int]) -> bytearray:
+        """The codes of sorted keys with these masks: the strongest rule that covers a name decides."""
         codes = bytearray()
         add = codes.append
         above, top, reach = self._above, self._top, self._reach
-        row = self._row(reach)
-        for key, mask, following in zip(
-            keys, map(masks.__getitem__, keys), chain(islice(keys, 1, None), keys[-1:]), strict=True
-        ):
+        row = _row(reach)
+        for key, mask, following in zip(keys, masks, chain(islice(keys, 1, None), keys[-1:]), strict=True):
             while not key.startswith(top):
                 top, reach = above.pop()
-                row = self._row(reach)
+                row = _row(reach)
             code, below = row[mask]
             add(code)
             # Of the last key nobody knows yet what follows: it stands in for what does.
             if below != reach and following.startswith(key):
                 above.append((top, reach))
                 top, reach = key, below
-                row = self._row(reach)
+                row = _row(reach)
         self._top, self._reach = top, reach
-        return keys, codes
-
-    def _row(self, reach: int) -> _Row:
-        if reach not in self._known:
-            self._known[reach] = _Row(reach)
-        return self._known[reach]
+        return codes
 
     def masked(self, masks: Mapping[bytes, int]) -> Iterator[tuple[bytes, int]]:
         """(key, code) of the keys of a list with special rules: every kind that an ancestor does not state already."""
@@ -172,9 +173,66 @@ class _Row(dict[int, tuple[int, int]]):
         return self[mask]
 
 
+@cache
+def _row(reach: int) -> _Row:
+    return _Row(reach)
+
+
 def resolve(masks: Mapping[bytes, int]) -> Resolved:
     """What each key of a list comes to."""
-    return Resolved(*Fold().resolve(masks))
+    keys = sorted(masks)
+    return Resolved(keys, Fold().resolve(keys, map(masks.__getitem__, keys)))
+
+
+def patch(
+    keys: list[bytes], masks: array[int], codes: bytearray, changed: Mapping[bytes, int], reach: int
+) -> tuple[int, int]:
+    """Give some of the sorted keys of a list other masks, 0 for none, and work out anew what they come to, and those
+    below them where that is another reach. ``reach`` is that of what stands above all of them.
+
+    Returns how many entries came and went; one that changed is both.
+    """
+    came = went = 0
+    moved: list[tuple[bytes, bool]] = []
+    for key, mask in changed.items():
+        at = bisect_left(keys, key)
+        there = at < len(keys) and keys[at] == key
+        was = masks[at] if there else 0
+        if mask == was:
+            continue
+        if not mask:
+            went += codes[at] not in REDUNDANT
+            del keys[at], masks[at], codes[at]
+        elif there:
+            masks[at] = mask
+        else:
+            keys.insert(at, key)
+            masks.insert(at, mask)
+            codes.insert(at, 0)
+        moved.append((key, applying(was, False) != applying(mask, False)))
+    for key, deep in moved:
+        at = bisect_left(keys, key)
+        end = bisect_left(keys, key + b"\xff", at) if deep else at + (key in keys[at : at + 1])
+        if at < end:
+            above = _reach_above(keys, masks, key) | reach
+            now = Fold(above).resolve(keys[at:end], masks[at:end])
+            for before, after in zip(codes[at:end].translate(_ENTRY), now.translate(_ENTRY), strict=True):
+                went += 255 != before != after
+                came += 255 != after != before
+            codes[at:end] = now
+    return came, went
+
+
+def _reach_above(keys: Sequence[bytes], masks: Sequence[int], key: bytes) -> int:
+    """The kinds that the ancestors of ``key`` among ``keys`` state for what is below them."""
+    reach = 0
+    end = key.find(b".") + 1
+    while end < len(key):
+        at = bisect_left(keys, key[:end])
+        if at < len(keys) and keys[at] == key[:end]:
+            reach |= applying(masks[at], False)
+        end = key.find(b".", end) + 1
+    return reach
 
 
 def resolve_nearest(rules: Iterable[Rule]) -> Resolved:

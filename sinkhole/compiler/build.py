@@ -177,7 +177,7 @@ class _Chooser:
         self.accepted: list[str] = []
 
     def compile(self) -> Compiled:
-        compiled = compile_list(self.entry, self._newest)
+        compiled = compile_list(self.entry, self._newest, self.cache)
         was = self.before.list(self.entry.id) if self.before else None
         if was and [report.sha256 for report in compiled.reports] != [found["sha256"] for found in was["sources"]]:
             why = list(change.list_refusals(compiled, was))
@@ -186,7 +186,7 @@ class _Chooser:
             elif why:
                 self.refused += why
                 self.used.clear()
-                compiled = compile_list(self.entry, self._previous)
+                compiled = compile_list(self.entry, self._previous, self.cache)
         return compiled
 
     def _newest(self, source: SourcePlan) -> SourceRules | None:

@@ -2,7 +2,8 @@
 
 ::
 
-    <directory>/<digest>   one text as one list means it: the sha256 of the rest in hex, a line of JSON, and all keys
+    <directory>/<digest>    one text as one list means it: the sha256 of the rest in hex, a line of JSON, and all keys
+    <directory>/list-<id>   what one list came to (sinkhole.compiler.merged)
 
 The digest is of everything that the result follows from: the text, how it is read, the fence around feeds and the
 program itself. So an entry is never out of date, only of no more use. One that is missing or damaged is made again.
@@ -21,6 +22,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from sinkhole.compiler.guard import Fence, Quarantined
+from sinkhole.compiler.merged import Merged, dumped, loaded
 from sinkhole.compiler.parallel import Helper
 from sinkhole.compiler.planned import SourcePlan
 from sinkhole.compiler.ranges import Ranges
@@ -90,8 +92,28 @@ class Cache:
             if helper not in self._coming.values():
                 helper.close()
         with suppress(OSError, ValueError, TypeError, LookupError):
-            return _loaded(self._path(name).read_bytes(), source, text)
-        return self._make(name, source, text, allows, fence)
+            return _loaded(self._path(name).read_bytes(), source, text)._replace(name=name)
+        return self._make(name, source, text, allows, fence)._replace(name=name)
+
+    def keys(self, name: str) -> Mapping[Kind, Ranges] | None:
+        """The keys of an entry, if there is one."""
+        with suppress(OSError, ValueError, TypeError, LookupError):
+            return _keys(*_checked(self._path(name).read_bytes()))
+        return None
+
+    def merged(self, list_id: str) -> Merged | None:
+        """What a list came to in the last build that kept it."""
+        if self.directory:
+            self._used.add(name := _list_name(list_id))
+            with suppress(OSError, ValueError, TypeError, LookupError):
+                return loaded(self._path(name).read_bytes())
+        return None
+
+    def keep_merged(self, list_id: str, merged: Merged) -> None:
+        """Keep what a list came to."""
+        if self.directory and self.keep:
+            with suppress(SinkholeError):
+                write_atomic(self._path(_list_name(list_id)), dumped(merged), flush=False)
 
     def _make(self, name: str, source: SourcePlan, text: Text, allows: bool, fence: Fence) -> SourceRules:
         rules = read_source(source, text, allows, fence)
@@ -134,18 +156,34 @@ def _dumped(rules: SourceRules) -> list[bytes]:
     return [digest.hexdigest().encode(), *rest]
 
 
-def _loaded(data: bytes, source: SourcePlan, text: Text) -> SourceRules:
-    """The rules in an entry; raises ValueError, TypeError or LookupError when it is none."""
+def _list_name(list_id: str) -> str:
+    return f"list-{hashlib.sha256(list_id.encode()).hexdigest()[:16]}"
+
+
+def _checked(data: bytes) -> tuple[bytes, int, dict[str, Any]]:
+    """An entry, the place of its keys, and all else in it; raises ValueError when it is none."""
     digest = hashlib.sha256(memoryview(data)[64:]).hexdigest()
     if data[:64] != digest.encode():
         raise ValueError("damaged")
     end = data.find(b"\n", 65)
     facts: dict[str, Any] = json.loads(data[65:end])
+    return data, end + 1, facts
+
+
+def _keys(data: bytes, start: int, facts: Mapping[str, Any]) -> dict[Kind, Ranges]:
     keys: dict[Kind, Ranges] = {}
-    for kind, lengths in facts.pop("kinds"):
-        places = list(accumulate(lengths, initial=end + 1))
+    for kind, lengths in facts["kinds"]:
+        places = list(accumulate(lengths, initial=start))
         keys[_kind(kind)] = [data[at:to] for at, to in pairwise(places)]
-        end = places[-1] - 1
+        start = places[-1]
+    return keys
+
+
+def _loaded(data: bytes, source: SourcePlan, text: Text) -> SourceRules:
+    """The rules in an entry; raises ValueError, TypeError or LookupError when it is none."""
+    data, start, facts = _checked(data)
+    keys = _keys(data, start, facts)
+    del facts["kinds"]
     special, disabled = (facts.pop(name) for name in ("special", "disabled"))
     report = SourceReport(
         **{

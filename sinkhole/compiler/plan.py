@@ -175,6 +175,7 @@ class _Planner:
             hosts=tuple(host for ref in spec.services for host in self._hosts(ref)),
             special=tuple(self._resolver_addresses()) if spec.resolvers else (),
             max_change=spec.max_change,
+            protected=tuple(entry.name for entry in self.catalogue.protected),
         )
 
     def _names(self, spec: ListSpec, key: str, hole: bool) -> Iterator[Own]:

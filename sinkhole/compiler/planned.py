@@ -56,7 +56,7 @@ class ListPlan(NamedTuple):
 
     ``updated`` is a date or empty. ``allows``: its names are allowed on all lists. ``nearest``: the most
     specific of its own rules decides, instead of the strongest. ``special`` are its own rules about the addresses in
-    answers, each with who states it.
+    answers, each with who states it. ``protected`` are the names that have one right answer, whatever it says.
     """
 
     id: str
@@ -72,6 +72,7 @@ class ListPlan(NamedTuple):
     hosts: tuple[str, ...] = ()
     special: tuple[tuple[Special, str], ...] = ()
     max_change: float = 0.5
+    protected: tuple[str, ...] = ()
 
     @property
     def portable(self) -> ListPlan:

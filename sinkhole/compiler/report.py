@@ -62,6 +62,8 @@ def report(built: Built, plan: Plan, cache: Cache) -> dict[str, Any]:
 
 
 def _list_change(made: Compiled, was: Mapping[str, Any] | None, opened: bundle.Bundle | None) -> Change:
+    if was and made.since and made.since.version == was["version"] and not made.stated:
+        return made.since.came, made.since.went
     now = made.size
     new = {(rule._replace(line=0), source) for rule, source in made.stated if rule.on in ENFORCED}
     if not was or not opened:

@@ -61,12 +61,14 @@ class SourceReport(NamedTuple):
 
 
 class SourceRules(NamedTuple):
-    """The rules of one source: sorted keys by kind, in ranges; special rules; and the rules that it takes back."""
+    """The rules of one source: sorted keys by kind, in ranges; special rules; and the rules that it takes back.
+    ``name`` is what the cache calls them, where there is one."""
 
     keys: Mapping[Kind, Ranges]
     special: tuple[Special, ...]
     disabled: tuple[Rule | Special, ...]
     report: SourceReport
+    name: str = ""
 
 
 def read_source(source: SourcePlan, text: Text, allows: bool, fence: Fence) -> SourceRules:

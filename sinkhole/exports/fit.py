@@ -63,9 +63,10 @@ def fit_ready(ready: Ready, hosts: Collection[bytes], format: Format, special: I
     lines: list[str] = []
     resolved, weighed = ready.resolved, None
     if format.networks:
-        told, rest = networks.stated(special, format.networks)
+        told, rest, lost = networks.stated(special, format.networks, format.closest)
         if not any(rule.kind.allow and rule.on not in QUERY for rule in rest):  # which might be stronger
             lines, special = told, rest
+            loss.special += lost
     if special := tuple(special):
         resolved, more, weighed = weigh(ready, special, format, loss)
         lines += more
@@ -90,7 +91,8 @@ def _fit(resolved: Resolved, names: Names, hosts: Collection[bytes], format: For
     if format.closest:
         return _state(resolved, names, partial(_closest, kinds=kinds), loss)
     if any(kind.allow for kind in kinds):
-        return _state(resolved, names, partial(_with_exceptions, kinds=kinds), loss)
+        way = partial(_with_exceptions, kinds=kinds) if Kind(Scope.EXACT) in kinds else _trees
+        return _state(resolved, names, way, loss)
     if known := sorted(host for host in set(hosts) if _blocked(resolved, host) and _code(resolved, host) is None):
         places = [bisect_left(resolved.keys, host) for host in known]
         names = names.including(known, places)
@@ -284,6 +286,10 @@ def _sides(exact: bool, below: bool, inherited: bool, kinds: frozenset[Kind]) ->
     raise AssertionError("a format that cannot say an exception")
 
 
+#: How many turns there are ranks for.
+_TURNS = 2 * len(Rank)
+
+
 def _with_exceptions(resolved: Resolved, loss: Loss, kinds: frozenset[Kind]) -> Iterator[tuple[bytes, Kind]]:
     """Statements where an exception beats every block: each turn from block to allow and back takes a higher kind."""
     above: list[tuple[bytes, int]] = []
@@ -294,12 +300,27 @@ def _with_exceptions(resolved: Resolved, loss: Loss, kinds: frozenset[Kind]) -> 
         inherited = _TREE if code & Code.INHERITED else 0
         turned = Scope((code & _TREE) ^ inherited)
         stated = [(turned, level)] if turned != Scope.SUBDOMAINS else [(Scope.TREE, level), (Scope.EXACT, level + 1)]
-        wanted = [(key, Kind(scope, bool(turn % 2), Rank(min(turn // 2, 2)))) for scope, turn in stated]
-        usable = [statement for statement in wanted if statement[1] in kinds]
-        loss.dropped += usable != wanted
+        wanted = [Kind(scope, bool(turn % 2), Rank(turn // 2)) for scope, turn in stated if turn < _TURNS]
+        usable = [(key, kind) for kind in wanted if kind in kinds]
+        loss.dropped += len(usable) != len(stated)
         yield from usable
         if turned & Scope.SUBDOMAINS:
             above.append((key, level))
+
+
+def _trees(resolved: Resolved, loss: Loss) -> Iterator[tuple[bytes, Kind]]:
+    """Statements of whole trees, where an exception beats every block: below one nothing can be blocked again."""
+    tree, allow = Kind(Scope.TREE), Kind(Scope.TREE, allow=True)
+    above: list[tuple[bytes, Kind]] = []
+    for key, code in resolved.entries():
+        while above and not key.startswith(above[-1][0]):
+            above.pop()
+        whole = code & _TREE == _TREE
+        kind = tree if not above and whole else allow if above and above[-1][1] is tree and not whole else None
+        loss.dropped += kind is not tree and code & _TREE != 0 and not (above and above[-1][1] is tree and whole)
+        if kind:
+            yield key, kind
+            above.append((key, kind))
 
 
 def _blocks_only(resolved: Resolved, loss: Loss, kinds: frozenset[Kind]) -> Iterator[tuple[bytes, Kind]]:
@@ -318,7 +339,9 @@ def _blocks_only(resolved: Resolved, loss: Loss, kinds: frozenset[Kind]) -> Iter
         if code & Code.BELOW and code not in REDUNDANT:
             loss.narrowed += told
             loss.dropped += not told
-        if told:
+        if told and exact not in kinds:
+            loss.dropped += code != _HOST
+        elif told:
             yield key, exact
             loss.hosts += code == _HOST
 

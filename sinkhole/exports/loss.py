@@ -33,7 +33,7 @@ class Loss:
         """Sentences for people, none when nothing was lost."""
         told = (
             (self.narrowed, "also cover", "all names below theirs, which this format cannot say"),
-            (self.dropped, "cover only", "the names below theirs, which this format cannot say"),
+            (self.dropped, "have", "a scope that this format cannot say"),
             (self.too_long, "have", "a name that is too long for this format"),
             (self.unfit, "have", "a name that this format cannot hold"),
             (self.special, "have", "a pattern, a condition or an answer that this format cannot say"),

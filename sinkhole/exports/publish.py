@@ -16,15 +16,18 @@ from typing import Any, NamedTuple
 
 from sinkhole.compiler.compile import Compiled
 from sinkhole.compiler.planned import ListPlan
-from sinkhole.errors import SinkholeError
+from sinkhole.errors import FormatError, SinkholeError
 from sinkhole.exports import INDEX, README, readme
+from sinkhole.exports.allowing import exceptions
 from sinkhole.exports.fit import Fitted, fit_ready
 from sinkhole.exports.loss import Loss
 from sinkhole.exports.render import render
+from sinkhole.exports.sparing import DENYING, spared
 from sinkhole.exports.special import Ready
 from sinkhole.files import write_atomic
-from sinkhole.formats import FORMATS
+from sinkhole.formats import FORMATS, rpz
 from sinkhole.formats.format import Format, Header
+from sinkhole.names import key
 
 _EXPIRES = "1 day"
 _SERIAL = re.compile(rb"^@ SOA \S+ \S+ (\d+) ", re.M)
@@ -61,9 +64,10 @@ def publish(
     for compiled in lists:
         plans.append(compiled.plan)
         ready = _ready(compiled)  # one list at a time: names take some megabytes
+        usable = formats if not compiled.plan.allows else [each for each in formats if exceptions(each)]
         published += [
             _publish(directory, compiled, format, ready, keep)
-            for format in formats
+            for format in usable
             if format.lines or any(map(format.special, compiled.special))
         ]
     published.sort(key=lambda file: file.path)
@@ -113,12 +117,23 @@ def export(
 
     The serial of a zone follows from the list's date, and passes that of ``previous`` when the content differs from it.
     """
-    fitted = fit_ready(ready or _ready(compiled), compiled.hosts, format, compiled.special)
+    if compiled.plan.allows:
+        if not (stated := exceptions(format)):
+            raise FormatError(
+                f"{compiled.plan.id} is a list of type allow, which no file of the format {format.name} is"
+            )
+        format = stated
+    ready = ready or _ready(compiled)
+    lost = Loss()
+    if format.name not in DENYING and not compiled.plan.allows:
+        ready = spared(ready, [key(name.encode()) for name in compiled.plan.protected], lost)
+    fitted = fit_ready(ready, compiled.hosts, format, compiled.special)
+    fitted.loss.add(lost)
     header = _header(compiled)
     head = _read_head(previous) if previous else b""
-    if (found := _SERIAL.search(head)) and (serial := int(found[1])) >= header.serial:
+    if found := _SERIAL.search(head):
         same = f"Version: {header.version}\n".encode() in head
-        header = header._replace(serial=serial if same else serial + 1)
+        header = header._replace(serial=rpz.serial_after(int(found[1]), header.serial, same=same))
     return fitted, render(fitted, format, header, per_line)
 
 

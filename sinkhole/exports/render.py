@@ -18,9 +18,10 @@ def render(fitted: Fitted, format: Format, header: Header, per_line: int = 1) ->
     """The file in pieces: header, what the format begins with, one statement a line in order of reversed labels, and
     the special rules.
 
-    ``per_line`` is how many names stand in one line. Raises :class:`~sinkhole.errors.FormatError` when the format takes
-    one only.
+    ``per_line`` is how many names stand in one line; 1 is as many as the format has. Raises
+    :class:`~sinkhole.errors.FormatError` when the format takes one only.
     """
+    per_line = format.per_line if per_line == 1 else per_line
     most = MAX_PER_LINE if format.many else 1
     if not 1 <= per_line <= most:
         raise FormatError(f"{per_line} names in a line: {format.name} takes {most if most == 1 else f'1 to {most}'}")

@@ -448,7 +448,8 @@ def between_keys(upper: bytes, lower: bytes) -> Iterator[bytes]:
 
 
 def _owners_of_triggers(rules: Iterable[Special]) -> list[Special]:
-    """One rule for each owner, less those inside a network of a higher level: there the longest prefix decides."""
+    """One rule for each owner, less those on clients inside a network of a higher level: in a zone the longest prefix
+    decides, and in a list it does so for addresses of answers alone."""
     owners = {
         (rule.on, rule.what, scope): rule._replace(kind=rule.kind._replace(scope=scope))
         for rule in sorted(rules, key=lambda rule: level(rule.kind))
@@ -459,7 +460,7 @@ def _owners_of_triggers(rules: Iterable[Special]) -> list[Special]:
 
 
 def _outweighed(rule: Special, owners: Mapping[tuple[On, str, Scope], Special]) -> bool:
-    if rule.on is On.SERVER_NAME:
+    if rule.on in (On.SERVER_NAME, On.ADDRESS):
         return False
     network = ip_network(rule.what)
     wider = (

@@ -3,7 +3,8 @@
 Source: https://thekelleys.org.uk/dnsmasq/docs/dnsmasq-man.html. The most specific domain wins; ``/*.name/`` is
 everything below a name and not the name (dnsmasq 2.86 and later), and ``#`` as a server is an exception. Three flavours
 differ in the answer: ``local`` and ``server`` give NXDOMAIN, and state a name alone as its tree with an exception
-below; ``address`` with ``#`` gives 0.0.0.0 and ``::``, and states a name alone with ``host-record``.
+below; ``address`` with ``#`` gives 0.0.0.0 and ``::``, and states a name alone with ``host-record``. Both leave every
+other type to the upstream, so ``local`` stands beside them.
 """
 
 from __future__ import annotations
@@ -105,7 +106,12 @@ def _flavour(
     )
 
 
-_HOSTS = {EXACT: b"host-record=%s,0.0.0.0,::"}
+#: Of other types than addresses only ``local`` keeps a query from going on, HTTPS (RFC 9460) among them.
+_NULL = {
+    TREE: b"address=/%s/#\nlocal=/%s/",
+    BELOW: b"address=/*.%s/#\nlocal=/*.%s/",
+    EXACT: b"host-record=%s,0.0.0.0,::\nlocal=/%s/\nserver=/*.%s/#",
+}
 FORMAT = _flavour("dnsmasq", "dnsmasq configuration", b"local", b"")
-ADDRESS = _flavour("dnsmasq-address", "dnsmasq configuration (null addresses)", b"address", b"#", _HOSTS)
+ADDRESS = _flavour("dnsmasq-address", "dnsmasq configuration (null addresses)", b"address", b"#", _NULL)
 SERVER = _flavour("dnsmasq-server", "dnsmasq configuration (server)", b"server", b"")

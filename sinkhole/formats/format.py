@@ -56,7 +56,8 @@ class Format(NamedTuple):
     most specific rule win (DNS wildcards), and so do ``closest`` ones, where a name that is not stated takes what the
     next tree above it says; in the others an exception beats every block, as in AdGuard's engine. ``max_name`` is the
     longest name it may hold, and ``unfit`` how none of them may begin. ``many``: a line may hold several names,
-    separated by spaces. ``dot`` stands between two labels of a name.
+    separated by spaces, and has ``per_line`` of them unless another number is wanted. ``dot`` stands between two labels
+    of a name.
 
     ``comment`` is empty for a format without comments, which has no header lines. ``start`` writes what stands between
     the header and the rules, ``end`` what stands behind them, and ``comma`` ends every line but the last. ``context``
@@ -80,6 +81,7 @@ class Format(NamedTuple):
     max_name: int = 253
     unfit: bytes = b""
     many: bool = False
+    per_line: int = 1
     start: Callable[[Header], bytes] = lambda header: b""
     end: bytes = b""
     comma: bytes = b""

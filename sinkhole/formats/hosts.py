@@ -52,3 +52,15 @@ FORMAT = Format(
     lines={EXACT: b"0.0.0.0 %s"},
     many=True,
 )
+#: With the null address of IPv6 too: twice the size, and no family is left to the upstream.
+DUAL = FORMAT._replace(
+    name="hosts-dual", title="hosts file (IPv4 and IPv6)", lines={EXACT: b"0.0.0.0 %s\n:: %s"}, sniffed=False
+)
+#: Windows looks a name up by reading the file from the top: fewer lines, and so less waiting.
+WINDOWS = FORMAT._replace(
+    name="hosts-windows",
+    title="hosts file (nine names a line)",
+    use="Windows: append it to C:\\Windows\\System32\\drivers\\etc\\hosts",
+    per_line=9,
+    sniffed=False,
+)

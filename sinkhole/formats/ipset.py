@@ -46,6 +46,7 @@ FORMAT = Format(
     comment="#",
     read=partial(read_lines, bulks=(), line=read_line),
     lines={},
+    closest=True,
     start=_start,
     special=partial(one, _LINES),
     networks=_LINES,

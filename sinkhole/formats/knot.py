@@ -2,7 +2,7 @@
 
 Source: https://www.knot-resolver.cz/documentation/latest/config-policy.html (``rpz``): it knows triggers on the name
 asked for only, so rules about addresses, clients and name servers are left out. Its wildcard is the longest that
-fits, even below a name that exists, which the zones written here allow for.
+fits, even below a name that exists, which the zones written here allow for. An alias as answer it leaves out, too.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from sinkhole.rules import On, Special
 
 
 def special(found: Special) -> str | None:
-    return rpz.FORMAT.special(found) if found.on is On.NAME else None
+    return rpz.FORMAT.special(found) if found.on is On.NAME and not found.answer.startswith("CNAME ") else None
 
 
 FORMAT: Format = rpz.FORMAT._replace(

@@ -20,8 +20,9 @@ _ALL = {"0.0.0.0/0", "::/0"}
 Lines = Mapping[tuple[bool, int], str]
 
 
-def stated(rules: Iterable[Special], lines: Lines) -> tuple[list[str], list[Special]]:
-    """The lines of the rules that are a network alone, each once, in order; and the rules that are not."""
+def stated(rules: Iterable[Special], lines: Lines, closest: bool = True) -> tuple[list[str], list[Special], int]:
+    """The lines of the rules that are a network alone, each once, in order; the rules that are not; and how many blocks
+    inside an exception have no line, because the filter does not let the ``closest`` network decide."""
     blocked: list[str] = []
     allowed: list[str] = []
     rest = []
@@ -35,11 +36,24 @@ def stated(rules: Iterable[Special], lines: Lines) -> tuple[list[str], list[Spec
             allowed.append(rule[2])
         else:
             rest.append(rule)
+    inside = set() if closest else _inside(blocked, allowed)
+    blocked = [network for network in blocked if network not in inside]
     told = []
     for allows, found in ((False, blocked), (True, allowed)):
         old, new = lines[allows, 4], lines[allows, 6]
         told += [(new if ":" in network else old) % network for network, _ in groupby(sorted(found))]
-    return told, rest
+    return told, rest, len(inside)
+
+
+def _inside(blocked: Iterable[str], allowed: Iterable[str]) -> set[str]:
+    """Those of ``blocked`` that an exception has whole."""
+    known = frozenset(allowed)
+    return {
+        text
+        for text in (blocked if known else ())
+        if (network := ip_network(text))
+        and any(str(network.supernet(new_prefix=size)) in known for size in range(network.prefixlen))
+    }
 
 
 def one(lines: Lines, rule: Special) -> str | None:

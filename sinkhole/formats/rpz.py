@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from functools import partial
 from ipaddress import IPv4Network, IPv6Network, ip_network
 
 from sinkhole.formats.format import Format, Header
@@ -265,6 +266,10 @@ def special(stated: Special) -> str | None:
     """The records that mean ``stated``, whatever its rank: inside a zone the owner decides."""
     if stated.conditional or stated.on in (On.PATTERN, On.NOT_PATTERN) or len(stated.what) > _MAX_NAME:
         return None
+    if stated.on in (On.NAME, On.SERVER_NAME) and not all(
+        map(partial(_checked, stated.what), stated.answer.split("\n"))
+    ):
+        return None
     if stated.on in _NETWORKS:
         owners = [_owner(stated.on, ip_network(stated.what))]
     else:
@@ -283,8 +288,33 @@ def special(stated: Special) -> str | None:
     return text if [_ranked(found) for found in back] == [_ranked(stated)] else None
 
 
+#: Types of which BIND wants the owner, or a name in the data, to be a host's (its ``check-names``), else it loads no
+#: record of the whole zone.
+_OWNER_IS_HOST = frozenset(("A", "AAAA", "MX"))
+_TARGET_IS_HOST = frozenset(("MX", "NS", "SRV"))
+_IS_HOST = re.compile(r"\.|[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)*")
+
+
+def _checked(owner: str, answer: str) -> bool:
+    """Whether every server loads a record at ``owner``."""
+    rtype, _, data = answer.partition(" ")
+    last = data.rpartition(" ")[2]
+    return (rtype not in _OWNER_IS_HOST or _IS_HOST.fullmatch(owner) is not None) and (
+        rtype not in _TARGET_IS_HOST or _IS_HOST.fullmatch(last) is not None
+    )
+
+
 def _ranked(found: Special) -> Special:
     return found._replace(line=0, kind=found.kind._replace(rank=Rank.FEED))
+
+
+def serial_after(former: int, wanted: int, *, same: bool) -> int:
+    """The serial of a zone whose file had ``former``: ``wanted`` when that comes after it (RFC 1982 3.2), else the next
+    one, or ``former`` itself for the ``same`` content. Never 0, which some servers take for none."""
+    former %= 1 << 32
+    if 0 < (wanted - former) % (1 << 32) < 1 << 31:
+        return wanted % (1 << 32) or 1
+    return former if same else (former + 1) % (1 << 32) or 1
 
 
 def _start(header: Header) -> bytes:
@@ -311,4 +341,33 @@ FORMAT = Format(
     start=_start,
     context=_context,
     special=special,
+)
+
+
+def _acting(action: str, told: str, target: bytes) -> Format:
+    """The same zone with another action for everything that it blocks."""
+    plain, own = b" CNAME .", b" CNAME " + target
+    record = re.compile(re.escape(own) + rb"$", re.M)
+    return FORMAT._replace(
+        name=f"rpz-{action}",
+        title=f"response policy zone ({told})",
+        read=lambda text: read(record.sub(plain, text)),
+        lines={kind: line.replace(plain, own) for kind, line in FORMAT.lines.items()},
+        special=partial(_special_of, own.decode()),
+        sniffed=False,
+    )
+
+
+def _special_of(action: str, found: Special) -> str | None:
+    text = special(found)
+    return text if text is None or found.answer or found.kind.allow else text.replace(" CNAME .", action)
+
+
+#: The other actions that a zone may have for all its names. What software does with an override of the action (BIND's
+#: ``policy``, Unbound's ``rpz-action-override``, PowerDNS's ``defpol``) comes to the same. Null addresses are none of
+#: them: BIND refuses a zone with addresses at names that no host may have (``check-names``).
+ACTIONS = (
+    _acting("nodata", "no data", b"*."),
+    _acting("drop", "no answer at all", b"rpz-drop."),
+    _acting("tcp-only", "over TCP alone", b"rpz-tcp-only."),
 )

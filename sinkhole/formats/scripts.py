@@ -1,6 +1,6 @@
 """Rules inside a script: the frame around them is always the same, so that a reader knows every line of a file.
 
-The script looks a name up, then its parents from the nearest to the top, and the first rule found decides.
+Most look a name up, then its parents from the nearest to the top, and the first rule found decides.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from sinkhole.rules import Kind, Parsed, Scope
 KINDS = tuple(Kind(scope, allow) for allow in (False, True) for scope in (Scope.TREE, Scope.EXACT, Scope.SUBDOMAINS))
 
 
-def reader(frame: str, comment: str, bulks: Sequence[Bulk]) -> Callable[[bytes], Parsed]:
-    """The reader of scripts of one frame, whose rules are what ``bulks`` match."""
+def reader(frame: str, comment: str, bulks: Sequence[Bulk], nested: bool = True) -> Callable[[bytes], Parsed]:
+    """The reader of scripts of one frame, whose rules are what ``bulks`` match. ``nested``: the nearest one decides."""
     known = frozenset(line.strip() for line in frame.split("\n"))
 
     def read_line(line: str) -> Iterator[str]:
@@ -25,7 +25,8 @@ def reader(frame: str, comment: str, bulks: Sequence[Bulk]) -> Callable[[bytes],
 
     def read(text: bytes) -> Parsed:
         parsed = read_lines(text, bulks, read_line)
-        nest(parsed)
+        if nested:
+            nest(parsed)
         return parsed
 
     return read

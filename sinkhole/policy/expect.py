@@ -4,27 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from datetime import datetime
-from typing import NamedTuple
 
 from dnslib import QTYPE
 
 from sinkhole.bundle import Bundle
 from sinkhole.names import key
 from sinkhole.policy.exceptions import Permission
+from sinkhole.policy.expected import Expected
 from sinkhole.policy.policy import Policy
-from sinkhole.policy.verdict import Action
-
-
-class Expected(NamedTuple):
-    """One expectation, and where it is written; ``at`` is None for the instant of the test; ``token`` may be empty."""
-
-    where: str
-    client: str
-    name: str
-    rtype: str
-    at: datetime | None
-    action: Action
-    token: str = ""
 
 
 def failures(

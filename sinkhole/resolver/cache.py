@@ -77,4 +77,5 @@ def failed(response: Response) -> bool:
 
 def _cost(key: bytes, response: Response) -> int:
     octets = len(key) + len(response.records) + len(response.options)
-    return OVERHEAD + octets + 40 * len(response.ttls) + sum(_NAME + len(name) for name in response.names)
+    names = sum(_NAME + len(name) for name in response.names) if response.names else 0
+    return OVERHEAD + octets + 40 * len(response.ttls) + names

@@ -55,7 +55,7 @@ from sinkhole.resolver.message import (
     Response,
     read_query,
 )
-from sinkhole.resolver.recorder import Outcome, Recorder, named
+from sinkhole.resolver.recorder import Named, Outcome, Recorder, named
 from sinkhole.resolver.zones import Zones
 
 log = logging.getLogger(__name__)
@@ -78,8 +78,8 @@ _NOT_ALLOWED = Response(REFUSED, options=ede(PROHIBITED))
 #: Queries for names that are only watched are logged, at most so many in a second.
 MAX_LINES = 10
 
-#: An asker: what ``recvfrom`` gives, with the address first.
-Peer = tuple[Any, ...]
+#: An asker, as the listener knows him that sends him the reply. To :meth:`Engine.handle` his address comes first.
+Peer = Any
 Send = Callable[[bytes, Peer], object]
 
 
@@ -234,7 +234,12 @@ class Engine:
                     at += size + 1
                     labels += 1
                 key = packet[12:end].translate(_KEYED)[::-1]
-                if at == end <= _LONGEST and key.count(b".") == labels and not (self.zones and self.zones.speaks(key)):
+                zones = self.zones
+                if (
+                    at == end <= _LONGEST
+                    and key.count(b".") == labels
+                    and not (zones and (key in zones.keys or (zones.trees and key.startswith(zones.trees))))
+                ):
                     verdict = self._policy.decide(profile, key, packet[end + 1] << 8 | packet[end + 2])
                     if (alike := form.get(id(verdict))) and end <= alike.longest:
                         counters.blocked += 1
@@ -316,7 +321,7 @@ class Engine:
             relay = partial(self._relay, query, profile, self._inspection, verdict, client, asker, peer, send, tcp)
             known = self.lookup.recall(query, self.now)
             if known is None:
-                self.lookup.seek(query, partial(self._reply, query, relay, peer, send, tcp), asker)
+                self.lookup.seek(query, partial(self._reply, query, relay, asker, peer, send, tcp), asker)
                 return None
             relayed = relay(*known[:3])
             if (
@@ -425,7 +430,7 @@ class Engine:
             noted(response.rcode)
             return pack(query, local.behind(query, way, asked, response, age), tcp=tcp)
 
-        self.lookup.ask(asked, partial(self._reply, query, found, peer, send, tcp), asker)
+        self.lookup.ask(asked, partial(self._reply, query, found, asker, peer, send, tcp), asker)
 
     def _relay(
         self,
@@ -464,6 +469,7 @@ class Engine:
         self,
         query: Query,
         relay: Callable[[Response, int, Outcome], bytes | None],
+        asker: str,
         peer: Peer,
         send: Send,
         tcp: bool,
@@ -475,7 +481,7 @@ class Engine:
         try:
             reply = relay(response, age, outcome)
         except Exception:  # noqa: BLE001 - as above
-            reply = self._fault(query, peer[0])
+            reply = self._fault(query, asker)
         if reply or (tcp and reply is not None):
             send(reply, peer)
 
@@ -541,7 +547,7 @@ def _passes(verdict: Verdict, tcp: bool) -> bool:
     return tcp and verdict.mode == "tcp-only"
 
 
-def _named(query: Query) -> bytes:
+def _named(query: Query) -> str:
     """The name as it is noted."""
     return named(query.name, wire_key(query.name))
 
@@ -559,7 +565,7 @@ _WATCHED = frozenset({Action.WARN, Action.OBSERVE})
 
 #: Until when it may be said, whether the name is blocked, the reply without the id, and name and end of the line in the
 #: query log.
-Told = tuple[float, bool, bytes, bytes, str]
+Told = tuple[float, bool, bytes, Named, str]
 
 
 class _Asker(NamedTuple):

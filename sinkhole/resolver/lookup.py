@@ -172,11 +172,12 @@ class Lookup:
         now = self._clock()
         response = self._handled(query, response)
         if query.flags & RD:  # without it an upstream may know less than it would tell others
-            former = self.cache.get(query.key, now)
+            key = query.key
+            former = self.cache.get(key, now)
             if former and _missing(response) and not failed(former.response):
                 former.retry = now + RECHECK
             else:
-                self.cache.put(query.key, response, now)
+                self.cache.put(key, response, now)
         if done:
             done(response, 0, Outcome.FORWARDED)
 

@@ -76,6 +76,8 @@ SHAPES: dict[int, tuple[int, int, int | None]] = {
     HTTPS: (2, 1, None),
 }
 _SERVICES = (SVCB, HTTPS)
+#: Octets of an address, by the type and class that ask for it.
+_OF_ADDRESS = {QUESTION.pack(A, IN): 4, QUESTION.pack(AAAA, IN): 16}
 #: An Extended DNS Error, Other (RFC 8914 4.1), for an answer that goes in circles.
 _LOOP = b"alias loop"
 _LOOP = struct.pack("!3H", EDE, 2 + len(_LOOP), 0) + _LOOP
@@ -288,6 +290,8 @@ def _read_response(packet: bytes, ident: int, question: bytes) -> Response:
         return Response(rcode, truncated=True)
     if sum(counts) > MAX_RECORDS:
         raise BadResponse(f"more than {MAX_RECORDS} records")
+    if plain := _addresses(packet, start, flags, *counts):
+        return plain
     lower = packet.lower()  # only names are taken from it, and in those no length is a letter
     names: dict[int, bytes] = {}
     asked, at = _read_name(packet, lower, HEADER.size, names)
@@ -321,6 +325,41 @@ def _read_response(packet: bytes, ident: int, question: bytes) -> Response:
                 section.append(_Record(owner, kind if klass == IN else -1, ttl, at, end))
             at = end
     return _response(answer, rcode, bool(flags & AD), options or b"")
+
+
+def _addresses(packet: bytes, start: int, flags: int, answers: int, authorities: int, extras: int) -> Response | None:
+    """The most common answer, addresses of the asked name and perhaps an OPT record, without looking for anything else;
+    None when it is another one."""
+    if (
+        flags & 0xF
+        or authorities
+        or not answers
+        or extras > 1
+        or (size := _OF_ADDRESS.get(packet[start - 4 : start])) is None
+    ):
+        return None
+    head, length = b"\xc0\x0c" + packet[start - 4 : start], size.to_bytes(2)
+    step = 2 + RECORD.size + size
+    end = start + answers * step
+    if len(packet) < end:
+        return None
+    ttl = DAY
+    for at in range(start, end, step):
+        if packet[at : at + 6] != head or packet[at + 10 : at + 12] != length:
+            return None
+        (found,) = TTL.unpack_from(packet, at + 6)
+        if found < ttl or found >= 1 << 31:  # as in _response
+            ttl = found if found < 1 << 31 else 0
+    options: bytes | None = b""
+    if extras:
+        kind, _, flagged, data = RECORD.unpack_from(packet, end + 1)
+        rest = end + 1 + RECORD.size
+        if packet[end] or kind != OPT or flagged >> 24 or rest + data > len(packet):
+            return None
+        if data and (options := _read_options(packet, rest, rest + data)) is None:
+            return None
+    ttls = tuple(range(6, end - start, step))
+    return Response(NOERROR, bool(flags & AD), (answers, 0, 0), packet[start:end], ttls, ttl, options or b"")
 
 
 def _response(answer: _Answer, rcode: int, authentic: bool, options: bytes) -> Response:

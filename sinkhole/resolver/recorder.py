@@ -14,11 +14,11 @@ import re
 import socket
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import StrEnum
 from ipaddress import ip_network
 from itertools import compress
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, cast
 
 from sinkhole.names import present, wire_key
 from sinkhole.policy.verdict import Action, Verdict
@@ -71,8 +71,11 @@ class Recording(NamedTuple):
     clients: str = "full"
 
 
-#: (client's address, key of the name or its wire name, end of the line)
-Note = tuple[str, bytes, str]
+#: A name for a note: its wire name, or its key unless that has an octet 0xFF, which may stand for several; or the text
+#: that :func:`named` makes of it, which is for names that are noted again and again.
+Named = bytes | str
+#: (client's address, name, end of the line)
+Note = tuple[str, Named, str]
 
 
 class Timer(Protocol):
@@ -83,9 +86,11 @@ def _later(delay: float, call: Callable[[], None]) -> Timer:
     return asyncio.get_running_loop().call_later(delay, call)
 
 
-def named(wire: bytes, key: bytes) -> bytes:
-    """What a note has as the name: its key, or the wire name where an octet of the key may stand for several."""
-    return wire if not key or b"\xff" in key else key
+def named(wire: bytes, key: bytes) -> str:
+    """The text of a name in a line, given its wire name and its key."""
+    if key and not key.translate(None, _PLAIN):
+        return key[-2::-1].decode()
+    return json.dumps(present(wire))[1:-1]
 
 
 class Recorder:
@@ -272,17 +277,29 @@ def _type(number: int) -> str:
     return _TYPES[number]
 
 
-def _names(noted: tuple[bytes, ...]) -> list[str]:
-    """The names as texts that may stand in a JSON string: all at once where none is odd."""
-    keys = [name if name[-1:] == b"." else wire_key(name) for name in noted]
-    if all(keys) and not (text := b"\n".join(keys)).translate(None, _PLAIN):
+def _names(noted: Sequence[Named]) -> Sequence[str]:
+    """The texts of names."""
+    raw = [name for name in noted if name.__class__ is bytes]
+    if not raw:
+        return cast(Sequence[str], noted)
+    texts = _texts(raw)
+    if len(raw) == len(noted):
+        return texts
+    made = iter(texts)
+    return [next(made) if name.__class__ is bytes else cast(str, name) for name in noted]
+
+
+def _texts(noted: list[bytes]) -> list[str]:
+    """:func:`named` for many names, by a few calls when none of them is odd."""
+    keys, text = noted, b"\n".join(noted)
+    if text.translate(None, _PLAIN):  # at least one wire name: each has a zero
+        keys = [name if name[-1:] == b"." else wire_key(name) for name in noted]
+        text = b"\n".join(keys)
+    if all(keys) and not text.translate(None, _PLAIN):
         return text.decode()[-2::-1].replace("\n.", "\n").split("\n")[::-1]
-    return [_name(name, key) for name, key in zip(noted, keys, strict=True)]
+    return [named(_wire(key) if name is key else name, key) for name, key in zip(noted, keys, strict=True)]
 
 
-def _name(noted: bytes, key: bytes) -> str:
-    if key and not key.translate(None, _PLAIN):
-        return key[-2::-1].decode()
-    if noted is key:
-        noted = b"".join(bytes((len(label),)) + label for label in key[-2::-1].split(b".")) + b"\0"
-    return json.dumps(present(noted))[1:-1]
+def _wire(key: bytes) -> bytes:
+    """The wire name of a key without ambiguous octets."""
+    return b"".join(bytes((len(label),)) + label for label in key[-2::-1].split(b".")) + b"\0"

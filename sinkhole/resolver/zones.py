@@ -103,19 +103,15 @@ class Zones:
         told = {"version.bind": local.version, "version.server": local.version}
         told |= {"hostname.bind": local.server_id, "id.server": local.server_id}  # RFC 4892
         self._chaos = {to_wire(name): _text(text) for name, text in told.items() if text}
-        self._keys = {*map(wire_key, self._names), wire_key(to_wire(BUNDLE))}
-        self._trees = tuple(map(wire_key, self._wild))
+        #: The keys of names that :meth:`stated` has something for, and of those that it may have something below.
+        self.keys = frozenset(map(wire_key, [*self._names, to_wire(BUNDLE)]))
+        self.trees = tuple(map(wire_key, self._wild))
         #: Names without records that have names with some below them: they exist (RFC 8020 2).
         self._between = {above for name in [*self._names, *self._wild] for above in _above(name)} | self._wild.keys()
 
     def tell(self, bundle: str) -> None:
         """The name of the bundle in force, for :data:`BUNDLE`."""
         self._names[to_wire(BUNDLE)] = self._chaos[to_wire(BUNDLE)] = _text(bundle)
-
-    def speaks(self, key: bytes) -> bool:
-        """Whether :meth:`stated` may have something for a name, given as its key: for most it is quick to see that it
-        has not."""
-        return key in self._keys or key.startswith(self._trees)
 
     def chaos(self, query: Query) -> Response | None:
         """The answer to a query in class CHAOS, if there is one to give."""

@@ -126,6 +126,7 @@ class Worker:
             self._engine.policy = policy
         notice = NOTICES.get(settings.state)
         self._engine.notice = ede(NOT_READY, notice) if notice else b""
+        self._engine.forget()
         if former is None or former.recording != settings.recording:
             self._recorder.configure(settings.recording)
         self._settings = settings
@@ -162,12 +163,11 @@ class Worker:
         }
 
     def _serve(self, engine: Engine, settings: Settings) -> None:
-        handle, stamp = engine.handle, self._recorder.stamp
-        streams = handle, Connections(settings.limits), engine.hears
-        self._closing = [serve_udp(sock, handle, stamp) for sock in self._udp]
+        stamp = self._recorder.stamp
+        streams = engine.handle, Connections(settings.limits), engine.hears
+        self._closing = [serve_udp(sock, engine) for sock in self._udp]
         self._closing += [serve_tcp(sock, *streams, stamp=stamp) for sock in self._tcp]
         self._closing += [serve_tcp(sock, *streams, self._current_tls, stamp) for sock in self._dot]
-
         if self._web:
             self._closing += self._serve_web(engine, settings)
 

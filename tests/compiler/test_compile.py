@@ -27,8 +27,7 @@ def test_ranges_hold_every_key_once_and_in_order() -> None:
 def test_what_stands_above_a_cut_is_known_below_it(top: Kind, special: bool) -> None:
     sources = [{TREE: cut(KEYS[::2]), EXACT: cut(KEYS[::3])}, {ALLOW: cut(KEYS[::5]), EXACT: cut(KEYS)}]
     merge = Merge(sources, [Rule("a.com", EXACT)], {top: cut(sorted([b"moc.", b"ten."]))}, special)
-    whole = [(text, bytes(codes), list(entries)) for text, codes, entries in merge.part(0, COUNT)]
-    assert sum(len(codes) for _, codes, _ in whole) == len({*KEYS, b"moc.", b"ten."})
+    whole = merge.part(0, COUNT)
+    assert sum(len(part.codes) for part in whole) == len({*KEYS, b"moc.", b"ten."})
     for at in sorted({range_of(found) for found in KEYS} | {1, COUNT - 1}):
-        parts = [*merge.part(0, at), *merge.part(at, COUNT)]
-        assert [(text, bytes(codes), list(entries)) for text, codes, entries in parts] == whole
+        assert [*merge.part(0, at), *merge.part(at, COUNT)] == whole

@@ -47,7 +47,8 @@ def test_an_entry_gives_back_what_was_read(tmp_path: Path, reads: list[str], con
     source, given = SourcePlan("s", "/s", "adblock"), text(tmp_path, content)
     expected = read_source(source, given, False, FENCE)
     for _ in range(3):
-        assert Cache(tmp_path / "parsed").read(source, given, False, FENCE) == expected
+        found = Cache(tmp_path / "parsed").read(source, given, False, FENCE)
+        assert found._replace(name="") == expected
     assert len(reads) == 1
 
 
@@ -64,7 +65,7 @@ def test_what_a_result_follows_from_makes_another_entry(tmp_path: Path, reads: l
         (plain._replace(id="t", title="T", min_rules=9), False, FENCE),  # says nothing about the text
     ):
         found = Cache(tmp_path / "parsed").read(source, given, allows, around)
-        assert found == read_source(source, given, allows, around)
+        assert found._replace(name="") == read_source(source, given, allows, around)
     assert len(reads) == 5
 
 

@@ -37,7 +37,7 @@ def test_every_format_of_every_list_is_written_and_indexed(tmp_path: Path) -> No
             assert f"Version: {entry['version']}\n".encode() in body
         assert b"\r" not in body
     narrowed = {entry["format"]: entry["loss"]["narrowed"] for entry in index if entry["loss"]["narrowed"]}
-    assert narrowed == dict.fromkeys(("coredns", "domains", "hosts"), 2)
+    assert narrowed == dict.fromkeys(("coredns", "domains", "hosts", "hosts-dual", "hosts-windows"), 2)
 
 
 def test_the_same_lists_give_the_same_bytes_and_leave_the_files_alone(tmp_path: Path) -> None:

@@ -89,7 +89,10 @@ def sound(line: str, format: Format) -> bool:
         return bool(json.loads(line))
     dot = re.escape(format.dot.decode())
     name = rf"[a-z0-9_-]{{1,63}}(?:{dot}[a-z0-9_-]{{1,63}})+"
-    lines = [text.decode().removesuffix(format.comma.decode()) for text in format.lines.values()]
+    if format.per_line > 1:
+        name = rf"{name}(?: {name})*"
+    stated = [text.decode().removesuffix(format.comma.decode()) for text in format.lines.values()]
+    lines = [line for text in stated for line in text.split("\n")]
     return any(re.fullmatch(re.escape(text).replace("%s", name) + format.comma.decode() + "?", line) for text in lines)
 
 

@@ -24,7 +24,8 @@ def everything(parsed: Parsed) -> list[str]:
 def check(name: str, line: str, rules: Sequence[str], reasons: Sequence[str], first: str = "") -> None:
     """A line means this in a format: alone, and between other lines; ``first`` stands at the top of the text."""
     format = FORMATS[name]
-    other = (format.lines or {Kind(Scope.EXACT): b"#%s"})[next(iter(format.lines), Kind(Scope.EXACT))] % b"other.test"
+    other = (format.lines or {Kind(Scope.EXACT): b"#%s"})[next(iter(format.lines), Kind(Scope.EXACT))]
+    other = other.replace(b"%s", b"other.test")
     for before, after in (("", ""), ("\n\n", "\n"), (f"{other.decode()}\n", f"\n{other.decode()}\n")):
         parsed = format.read(f"{first}{before}{line}{after}".encode())
         assert [rule for rule in everything(parsed) if "other.test" not in rule] == sorted(rules)

@@ -13,7 +13,7 @@ from sinkhole.exports.fit import fit
 from sinkhole.exports.render import render
 from sinkhole.formats import FORMATS
 from sinkhole.formats.format import Header
-from sinkhole.formats.rpz import read, special
+from sinkhole.formats.rpz import read, serial_after, special
 from sinkhole.rules import Kind, On, Parsed, Rule, Scope, Special
 
 SECOND = "a second rule of one owner"
@@ -171,3 +171,36 @@ def test_a_zone_with_every_trigger_and_action_is_one_that_bind_takes(
         [peer("named-checkzone"), "rpz.test", tmp_path / "zone"], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize(
+    ("former", "wanted", "same", "serial"),
+    [
+        (2026112300, 2026112300, True, 2026112300),
+        (2026112300, 2026112300, False, 2026112301),
+        (2026112300, 2026112400, False, 2026112400),
+        (2026112399, 2026112300, False, 2026112400),
+        (2027010100, 2026112300, False, 2027010101),  # the date went back by a year
+        (2027010100, 2026112300, True, 2027010100),
+        (4294967295, 2026112300, False, 2026112300),  # which comes after it
+        (4294967295, 1, False, 1),
+        (4294967295, 4294967295, False, 1),  # over the end, and past 0
+        (4294967294, 4294967294, False, 4294967295),
+        (1, 1 + 2**31, False, 2),  # half-way: after nor before (RFC 1982 3.2)
+        (1, 2**31, False, 2**31),
+        (0, 1, True, 1),
+        (2**32 + 5, 5, False, 6),  # more than a serial can be
+    ],
+)
+def test_item_41_a_serial_rises_whatever_the_date_does(former: int, wanted: int, same: bool, serial: int) -> None:
+    assert serial_after(former, wanted, same=same) == serial
+    assert same or 0 < (serial - former) % 2**32 < 2**31
+
+
+def test_item_41_no_serial_is_used_for_other_content_however_often_it_changes() -> None:
+    serial = 2**32 - 50
+    for wanted in [2026112300] * 5 + [2025010100] * 60 + [5] * 60:
+        after = serial_after(serial, wanted, same=False)
+        assert 0 < (after - serial) % 2**32 < 2**31
+        assert 0 < after < 2**32
+        serial = after

@@ -94,7 +94,7 @@ def serving(
         lookup = Lookup(upstreams.route, Cache())
         engine = Engine(policy, lookup, blocking(mode), access=Access(access), zones=zones)
         closers = [
-            serve_udp(udp, engine.handle),
+            serve_udp(udp, engine),
             serve_tcp(tcp, handle or engine.handle, Connections(limits), engine.hears, tls),
             upstreams.close,
         ]

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from ipaddress import ip_address
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import dns.flags
@@ -20,6 +21,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sinkhole.exports.verify.asking import Question, ask
+from sinkhole.exports.verify.engines import wait
+from sinkhole.exports.verify.running import free_port, give, running
 from sinkhole.policy.policy import Policy
 from sinkhole.policy.verdict import FORWARD, Action, Verdict
 from sinkhole.resolver import inspection
@@ -30,7 +34,6 @@ from sinkhole.resolver.message import Response, read_query
 from sinkhole.resolver.upstream import Server
 from tests.bundles import opened
 from tests.dnsserver import Asked, DnsServer
-from tests.exports.test_engines import free_port, running
 from tests.resolver.serving import BLOCK, BLOCKED, Trees, serving
 from tests.resolver.test_chain import SOA, message, read
 from tests.resolver.test_engine import PEER, answer, engine, wire
@@ -287,19 +290,22 @@ def test_rpz_items_07_08_12_13_14_and_32_as_in_bind(tmp_path: Path, peer: Callab
     """Chains, addresses, holes and exceptions come to the same in BIND, with the same zone and the same upstream."""
     named = peer("named")
     policy = Policy(opened(tmp_path, CONFIG, {"zone.txt": ZONE}), datetime(2025, 3, 1, tzinfo=UTC))
-    with DnsServer(upstream) as server:
+    with DnsServer(upstream) as server, TemporaryDirectory() as name:
         port = free_port()
-        config = tmp_path / "named.conf"
-        zone = tmp_path / "zone.txt"
-        config.write_text(NAMED.format(directory=tmp_path, port=port, upstream=server.port, zone=zone))
+        directory = Path(name)
+        config, zone = directory / "named.conf", directory / "zone.txt"
+        zone.write_bytes((tmp_path / "zone.txt").read_bytes())
+        config.write_text(NAMED.format(directory=directory, port=port, upstream=server.port, zone=zone))
+        give(directory)
         with (
-            running([named, "-g", "-c", str(config)], port),
+            running([named, "-g", "-c", str(config)], directory) as engine,
             serving([Server("udp", "127.0.0.1", server.port)], policy=policy, mode="nxdomain") as ours,
         ):
-            for name in WORLD:
-                qtype = "AAAA" if name.startswith("six") else "TXT" if name == "other.test" else "A"
+            wait(engine, lambda: ask(port, [Question("up.test")], [0.1]) != ["drop"])
+            for asked in WORLD:
+                qtype = "AAAA" if asked.startswith("six") else "TXT" if asked == "other.test" else "A"
                 for _ in range(2):
-                    assert outcome(ours.port, name, qtype) == outcome(port, name, qtype), name
+                    assert outcome(ours.port, asked, qtype) == outcome(port, asked, qtype), asked
             assert outcome(ours.port, "cloaked.test", "A")[0] == "NXDOMAIN"
             assert outcome(ours.port, "hole.test", "A") == ("NOERROR", ["203.0.113.7"])
 

@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import dns.flags
@@ -19,6 +19,7 @@ import pytest
 
 from sinkhole.policy.verdict import Verdict
 from sinkhole.resolver.listener import Limits
+from sinkhole.resolver.listener.batch import CALLS
 from sinkhole.resolver.upstream import Server
 from tests.dnsserver import Asked, DnsServer, reply
 from tests.resolver.serving import BLOCK, Running, Trees, serving
@@ -73,6 +74,20 @@ def right(asked: Asked) -> list[bytes]:
     return [reply(asked.packet, A="192.0.2.1")]
 
 
+@pytest.fixture(params=[True, False], ids=["in batches", "one by one"])
+def batches(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
+    """How datagrams come and go: as Linux can, or as everywhere."""
+    if not request.param:
+        monkeypatch.setattr("sinkhole.resolver.listener.udp.CALLS", None)
+    elif not CALLS:
+        pytest.skip("no recvmmsg here")
+    return bool(request.param)
+
+
+both = pytest.mark.usefixtures("batches")
+
+
+@both
 @pytest.mark.parametrize("ask", [dns.query.udp, dns.query.tcp])
 def test_blocked_forwarded_and_cached(ask: Callable[..., dns.message.Message]) -> None:
     with DnsServer(right) as server, serving(upstream(server)) as resolver:
@@ -97,6 +112,7 @@ def test_a_large_answer_is_truncated_over_udp_and_whole_over_tcp() -> None:
     assert len(answer.answer[0][0].strings) == 20
 
 
+@both
 @pytest.mark.parametrize(
     ("packet", "answered"),
     [
@@ -118,6 +134,7 @@ def test_items_01_02_05_over_udp(packet: bytes, answered: bool) -> None:
         assert alive(resolver)
 
 
+@both
 @pytest.mark.skipif(os.geteuid() != 0, reason="a packet from port 0 takes a raw socket")
 @pytest.mark.parametrize("port", [0, 7, 19])
 def test_item_13_source_ports_that_no_client_has(port: int) -> None:
@@ -128,6 +145,7 @@ def test_item_13_source_ports_that_no_client_has(port: int) -> None:
         assert resolver.engine.counters.queries == 2
 
 
+@both
 @pytest.mark.skipif(os.geteuid() != 0, reason="a packet from a port in use takes a raw socket")
 @pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])
 def test_item_13_a_packet_from_ourselves(host: str) -> None:
@@ -145,6 +163,7 @@ def test_item_13_a_packet_from_ourselves(host: str) -> None:
         assert counters.queries == 3 + (host == "0.0.0.0")
 
 
+@both
 @pytest.mark.skipif(os.geteuid() != 0, reason="source port 53 is privileged")
 @pytest.mark.parametrize("edns", [-1, 0])
 @pytest.mark.parametrize(
@@ -166,21 +185,56 @@ def test_item_13_source_port_53_gets_no_more_than_an_error(name: str, rcode: str
         assert bool(whole.answer) == truncated
 
 
-def test_a_socket_on_all_addresses_answers_from_the_one_that_was_asked() -> None:
-    with serving(host="0.0.0.0") as resolver, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+@both
+@pytest.mark.parametrize("name", ["x.blocked.test", "example.com"])
+def test_a_socket_on_all_addresses_answers_from_the_one_that_was_asked(name: str) -> None:
+    """Also when the answer comes later."""
+    with (
+        DnsServer(right) as server,
+        serving(upstream(server), host="0.0.0.0") as resolver,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client,
+    ):
         client.settimeout(2)
-        client.sendto(wire(), ("127.0.0.9", resolver.port))
+        client.sendto(wire(name), ("127.0.0.9", resolver.port))
         packet, address = client.recvfrom(2000)
         assert address == ("127.0.0.9", resolver.port)
         assert packet[:2] == wire()[:2]
 
 
+@both
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])
+def test_what_comes_together_is_answered_each_to_its_own(host: str) -> None:
+    """More than a batch, from several clients: blocked names, names that an upstream is asked for, and packets that get
+    no answer, in any order, while the resolver is busy."""
+    packets = {number: (wire(f"{number}.blocked.test", ident=number), "0.0.0.0") for number in range(300)}
+    packets |= {number: (wire(f"{number}.example", ident=number), "192.0.2.1") for number in range(0, 300, 3)}
+    packets |= {number: (packets[number][0][:2] + b"\x81" + bytes(40), "") for number in range(0, 300, 7)}
+    with DnsServer(right) as server, serving(upstream(server), host=host) as resolver, ExitStack() as stack:
+        clients = [stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) for _ in range(5)]
+        for client in clients:
+            client.settimeout(2)
+            client.connect((LOCAL, resolver.port))
+        resolver.loop.call_soon_threadsafe(time.sleep, 0.1)
+        for number, (packet, _) in packets.items():
+            clients[number % 5].send(packet)
+        for at, client in enumerate(clients):
+            wanted = {number: address for number, (_, address) in packets.items() if number % 5 == at and address}
+            answers = [dns.message.from_wire(client.recv(2000)) for _ in wanted]
+            assert {answer.id: answer.answer[0][0].to_text() for answer in answers} == wanted
+            for answer in answers:
+                assert answer.question[0].name.to_text().startswith(f"{answer.id}.")
+        assert resolver.engine.counters.dropped == len(range(0, 300, 7))
+
+
 ADDRESSES = ["192.0.2.1", "192.0.2.2", "198.51.100.1", "2001:db8::1", "2001:db8::2", "2001:db8:1::1"]
 
 ON_ALL = f"""
-import dns.message, dns.query, subprocess
+import dns.message, dns.query, subprocess, sys
 from sinkhole.resolver.access import Rules
 from tests.resolver.serving import serving
+from sinkhole.resolver.listener import udp
+if sys.argv[1] == "False":
+    udp.CALLS = None
 addresses = {ADDRESSES}
 for command in ("link set lo up", *(f"addr add {{address}} dev lo nodad" for address in addresses)):
     subprocess.run(["ip", *command.split()], check=True)
@@ -198,9 +252,9 @@ for host in ("0.0.0.0", "::"):
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root makes a network of its own")
-def test_each_of_several_addresses_answers_for_itself(peer: Callable[[str], str]) -> None:
+def test_each_of_several_addresses_answers_for_itself(peer: Callable[[str], str], batches: bool) -> None:
     """In a network of its own, IPv4 and IPv6: dnspython takes an answer only from the address that it asked."""
-    command = [peer("unshare"), "--net", sys.executable, "-c", ON_ALL]
+    command = [peer("unshare"), "--net", sys.executable, "-c", ON_ALL, str(batches)]
     ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
     if "unshare failed" in ran.stderr:
         pytest.skip(ran.stderr)

@@ -29,6 +29,8 @@ from sinkhole.resolver.message import (
     REFUSED,
     BadResponse,
     Query,
+    Response,
+    _addresses,
     read_query,
     read_response,
 )
@@ -490,6 +492,42 @@ def test_mutated_answers_raise_one_error_only() -> None:
             message[rng.randrange(len(message))] = rng.choice((0, 0xC0, 0xFF, 12, 41, rng.randrange(256)))
         message[:2] = struct.pack("!H", IDENT)
         _read_or_refuse(bytes(message[: rng.randint(12, len(message))]))
+
+
+def test_addresses_are_read_the_short_way_as_the_long_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Answers of one to four addresses with every kind of TTL, whole and with up to three octets changed: the response,
+    or the refusal, is the same."""
+    draw = random.Random(20250205)
+    ede = b"\0\x0f\0\3\0\x0fx"
+    short = 0
+    for number in range(6_000):
+        kind, size = draw.choice(((1, 4), (28, 16)))
+        asked = to_wire("example.com") + struct.pack("!2H", kind, 1)
+        ttls = draw.choices(
+            (0, 1, 300, DAY - 1, DAY, DAY + 1, 1 << 31, (1 << 31) - 1, (1 << 32) - 1), k=draw.randint(1, 4)
+        )
+        records = [record(kind, draw.randbytes(size), ttl=ttl) for ttl in ttls]
+        extra = draw.choice(([], [opt()], [opt(ede)], [opt(b"\0\x0a\0\x08" + bytes(8) + ede)]))
+        message = bytearray(answer(records, [], extra, flags=draw.choice((0x8180, 0x81A0)), question=asked))
+        for _ in range(draw.choice((0, 1, 1, 2, 3))):
+            message[draw.randrange(6, len(message))] = draw.choice((0, 1, 12, 41, 0xC0, 0xFF, draw.randrange(256)))
+        packet = bytes(
+            message[: draw.choice((len(message), draw.randrange(12, len(message)))) if number % 3 else len(message)]
+        )
+
+        def said(packet: bytes = packet, asked: bytes = asked) -> Response | None:
+            try:
+                return read_response(packet, IDENT, asked)
+            except BadResponse:
+                return None
+
+        taken = said()
+        with monkeypatch.context() as patch:
+            patch.setattr("sinkhole.resolver.message._addresses", lambda *_: None)
+            assert said() == taken, packet.hex()
+        counts = struct.unpack_from("!3H", packet, 6)
+        short += taken is not None and bool(_addresses(packet, 12 + len(asked), 0, *counts))
+    assert short > 1000
 
 
 @settings(max_examples=200)

@@ -27,7 +27,7 @@ from sinkhole.resolver.cache import Cache
 from sinkhole.resolver.engine import Engine, Peer, Private
 from sinkhole.resolver.lookup import Handling, Lookup
 from sinkhole.resolver.message import NOERROR, NXDOMAIN, Query, Response
-from sinkhole.resolver.recorder import Note, named
+from sinkhole.resolver.recorder import Note, _names
 from sinkhole.resolver.zones import Local, Zones
 from tests.bundles import opened
 from tests.hostile.packets import mutate
@@ -122,9 +122,9 @@ class Side:
         self.engine.recorder.note = self._note
 
     def _note(self, note: Note) -> None:
-        """Names are noted as keys or as wire, and mean the same."""
+        """Names are noted as keys, as wire or as texts, and mean the same."""
         client, name, said = note
-        self.noted.append((client, name if name[-1:] == b"." else named(name, wire_key(name)), said))
+        self.noted.append((client, _names([name])[0], said))
 
     def ask(self, packet: bytes, peer: Peer, tcp: bool) -> list[bytes]:
         replies: list[bytes] = []

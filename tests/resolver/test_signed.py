@@ -12,8 +12,8 @@ import dns.message
 import dns.query
 import dns.rdatatype
 
+from sinkhole.exports.verify.running import free_port
 from sinkhole.resolver.upstream import Server
-from tests.exports.test_engines import free_port
 from tests.resolver.serving import serving
 
 ZONE = """\

@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable
+from functools import partial
+from typing import Any, Protocol
 
 from sinkhole.resolver.answer import brief
-from sinkhole.resolver.engine import Handle, Peer, Send
+from sinkhole.resolver.engine import Peer, Send
+from sinkhole.resolver.listener.batch import ADDRESS, BATCH, CALLS, Batches
 from sinkhole.resolver.message import MAX_QUERY
 
 _BURST = 4 << 20  # octets asked of the kernel for packets that wait; it gives what net.core.rmem_max allows
-_BATCH = 64  # queries handled before other sockets get their turn
 _MUTE = frozenset({0, 7, 19})  # source ports of no client: none at all, echo, chargen
 _SERVER = 53  # the source port of a server, and of hardly any client since random ports came (RFC 5452 9.2)
 _ANYWHERE = frozenset({"0.0.0.0", "::"})
@@ -20,35 +22,28 @@ _IP_PKTINFO = 8  # Linux ip(7); the socket module knows it from Python 3.14 on
 Receive = Callable[[], tuple[bytes, Peer]]
 
 
-def serve_udp(sock: socket.socket, handle: Handle, stamp: Callable[[], None] = lambda: None) -> Callable[[], None]:
-    """Answer what arrives at a bound UDP socket. ``stamp`` is called before what arrived together is handled."""
+class Engine(Protocol):
+    """What answers: :class:`sinkhole.resolver.engine.Engine`."""
+
+    def tick(self) -> None: ...
+
+    def answer(
+        self, packet: bytes, host: str | bytes, peer: Any, send: Callable[[bytes, Any], object]
+    ) -> bytes | None: ...
+
+
+def serve_udp(sock: socket.socket, engine: Engine) -> Callable[[], None]:
+    """Answer what arrives at a bound UDP socket."""
     loop = asyncio.get_running_loop()
     sock.setblocking(False)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BURST)
     host, port = sock.getsockname()[:2]
-    receive, send = (_by_arrival if host in _ANYWHERE else _plainly)(sock)
-    odd = {*_MUTE, _SERVER, port}
-
-    def drain() -> None:
-        stamp()
-        for _ in range(_BATCH):
-            try:
-                packet, peer = receive()
-            except OSError:  # nothing more
-                return
-            if peer[1] in odd:
-                handle_odd(packet, peer)
-            else:
-                handle(packet, peer, send)
-
-    def handle_odd(packet: bytes, peer: Peer) -> None:
-        """From a port that hints at a forged source: ourselves are never answered, and servers with few octets."""
-        itself = peer[1] == port and peer[0] == (_asked(peer) if host in _ANYWHERE else host)
-        if peer[1] not in _MUTE and not itself:
-            handle(packet, peer, send_brief if peer[1] == _SERVER else send)
-
-    def send_brief(reply: bytes, peer: Peer) -> None:
-        send(brief(reply), peer)
+    if arrival := host in _ANYWHERE:  # answered from the address that was asked, or the client ignores the answer
+        if sock.family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
+        else:
+            sock.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
+    drain = (_by_batches if CALLS else _one_by_one)(sock, engine, arrival, host, port)
 
     def close() -> None:
         loop.remove_reader(sock.fileno())
@@ -56,6 +51,74 @@ def serve_udp(sock: socket.socket, handle: Handle, stamp: Callable[[], None] = l
 
     loop.add_reader(sock.fileno(), drain)
     return close
+
+
+def _by_batches(sock: socket.socket, engine: Engine, arrival: bool, host: str, port: int) -> Callable[[], None]:
+    batches = Batches(sock, arrival)
+    answer, send = engine.answer, batches.send
+    odd = {number.to_bytes(2) for number in (*_MUTE, _SERVER, port)}
+    six = sock.family == socket.AF_INET6
+    start, size, end = (8, 16, 28) if six else (4, 4, 8)  # of the address; its scope is told apart by engines
+    asked = ADDRESS + socket.CMSG_LEN(0) + (0 if six else 8)  # in6_pktinfo in ipv6(7), in_pktinfo in ip(7)
+
+    def take(packet: bytes, peer: bytes) -> bytes | None:
+        if peer[2:4] in odd:
+            return take_odd(packet, peer)
+        return answer(packet, peer[start:end], peer, send)
+
+    def take_odd(packet: bytes, peer: bytes) -> bytes | None:
+        own = peer[asked : asked + size] if arrival else socket.inet_pton(sock.family, host)
+        source = int.from_bytes(peer[2:4])
+        if _unwelcome(source, port, peer[start : start + size] == own):
+            return b""
+        if source != _SERVER:
+            return answer(packet, peer[start:end], peer, send)
+        reply = answer(packet, peer[start:end], peer, partial(_send_brief, send))
+        return reply and brief(reply)
+
+    def drain() -> None:
+        engine.tick()
+        batches.drain(take)
+
+    return drain
+
+
+def _one_by_one(sock: socket.socket, engine: Engine, arrival: bool, host: str, port: int) -> Callable[[], None]:
+    """Where the kernel, or its library, knows no batches."""
+    receive, send = (_by_arrival if arrival else _plainly)(sock)
+    odd = {*_MUTE, _SERVER, port}
+
+    def take(packet: bytes, peer: Peer) -> bytes | None:
+        if peer[1] not in odd:
+            return engine.answer(packet, peer[0], peer, send)
+        if _unwelcome(peer[1], port, peer[0] == (_asked(peer) if arrival else host)):
+            return b""
+        if peer[1] != _SERVER:
+            return engine.answer(packet, peer[0], peer, send)
+        reply = engine.answer(packet, peer[0], peer, partial(_send_brief, send))
+        return reply and brief(reply)
+
+    def drain() -> None:
+        engine.tick()
+        for _ in range(BATCH):
+            try:
+                packet, peer = receive()
+            except OSError:  # nothing more
+                return
+            if reply := take(packet, peer):
+                send(reply, peer)
+
+    return drain
+
+
+def _unwelcome(source: int, port: int, own: bool) -> bool:
+    """Whether nothing is said to a source port that hints at a forged source: ourselves are never answered. Servers are
+    with few octets."""
+    return source in _MUTE or (own and source == port)
+
+
+def _send_brief(send: Send, reply: bytes, peer: Any) -> None:
+    send(brief(reply), peer)
 
 
 def _plainly(sock: socket.socket) -> tuple[Receive, Send]:
@@ -72,11 +135,6 @@ def _plainly(sock: socket.socket) -> tuple[Receive, Send]:
 
 
 def _by_arrival(sock: socket.socket) -> tuple[Receive, Send]:
-    """For a socket bound to every address: answer from the address that was asked, or the client ignores the answer."""
-    if sock.family == socket.AF_INET6:
-        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
-    else:
-        sock.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
     space = socket.CMSG_SPACE(20)  # struct in6_pktinfo, the larger one
 
     def receive() -> tuple[bytes, Peer]:

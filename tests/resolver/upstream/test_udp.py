@@ -1,18 +1,22 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
+from itertools import groupby
 
 import pytest
 
 from sinkhole.resolver.message import NOERROR, SERVFAIL, read_response
 from sinkhole.resolver.upstream import Forwarder, Server
 from sinkhole.resolver.upstream.question import packet, spelled
+from sinkhole.resolver.upstream.udp import TURNS
 from tests.dnsserver import Asked, DnsServer, reply
 from tests.resolver.upstream.asking import ADDRESS, about, ask, asked, query, responses, right, run, udp
 
@@ -185,6 +189,78 @@ asyncio.run(main())
 """
     with DnsServer(lambda asked: [right(asked)]) as server:
         subprocess.run([sys.executable, "-c", code, str(server.port)], check=True, timeout=20)
+
+
+def test_a_port_has_some_turns_and_then_another_is_used() -> None:
+    """One question after the other: no port is used more often than it may, and the next is none of the last ones."""
+    with DnsServer(lambda asked: [right(asked)]) as server:
+        forwarder = Forwarder([udp(server)])
+
+        async def main() -> None:
+            for number in range(3 * TURNS):
+                await responses(forwarder, query(f"{number}.example"))
+            forwarder.close()
+
+        run(main())
+    turns = [(port, len(list(used))) for port, used in groupby(asked.port for asked in server.asked)]
+    assert [count for _, count in turns] == [TURNS] * 3
+    assert len({port for port, _ in turns}) == 3
+    assert len({asked.packet[:2] for asked in server.asked}) > 3 * TURNS - 3
+
+
+def test_a_port_is_never_shared_and_never_used_again_when_something_else_came_to_it() -> None:
+    """A wrong packet before the right one, or after it."""
+    after = threading.Event()
+
+    def script(asked: Asked) -> Iterator[bytes]:
+        if asked.name == "before.example":
+            yield bytes(12)
+        yield right(asked)
+        if asked.name == "after.example":
+            yield bytes(12)
+            after.set()
+
+    with DnsServer(script, tcp=False) as server:
+        forwarder = Forwarder([udp(server)])
+
+        async def main() -> None:
+            await responses(forwarder, *(query(f"{number}.example") for number in range(10)))
+            for name in ("before.example", "next.example", "after.example"):
+                await responses(forwarder, query(name))
+            await asyncio.to_thread(after.wait, 5)
+            await asyncio.sleep(0.05)
+            await responses(forwarder, *(query(f"{number}.last.example") for number in range(20)))
+            forwarder.close()
+
+        run(main())
+    ports = {asked.name: asked.port for asked in server.asked}
+    assert len({ports[f"{number}.example"] for number in range(10)}) == 10
+    assert len({ports[f"{number}.last.example"] for number in range(20)}) == 20
+    later = [ports[f"{number}.last.example"] for number in range(20)]
+    assert ports["before.example"] not in [ports["next.example"], ports["after.example"], *later]
+    assert ports["after.example"] not in later
+    assert forwarder.strays == 2
+
+
+def test_ports_wait_for_a_moment_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sinkhole.resolver.upstream.udp.MOMENT", 0.05)
+    with DnsServer(lambda asked: [right(asked)]) as server:
+        forwarder = Forwarder([udp(server)])
+
+        async def main() -> list[int]:
+            counts = [len(os.listdir("/proc/self/fd"))]
+            for number in range(3):
+                await responses(forwarder, *(query(f"{number}.{other}.example") for other in range(30)))
+                counts.append(len(os.listdir("/proc/self/fd")))
+                await asyncio.sleep(0.2)
+                counts.append(len(os.listdir("/proc/self/fd")))
+            forwarder.close()
+            return counts
+
+        before, *counts = run(main())
+    assert [count - before >= 30 for count in counts[::2]] == [True] * 3
+    assert [count - before < 10 for count in counts[1::2]] == [True] * 3
+    assert len({asked.port for asked in server.asked}) == 90
 
 
 def test_over_ipv6() -> None:

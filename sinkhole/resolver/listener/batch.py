@@ -1,0 +1,149 @@
+"""Many datagrams by one call to the kernel: recvmmsg(2) and sendmmsg(2), which Python's socket module does not have.
+
+One block of memory holds all that the kernel is shown. The slot of a datagram has the address that it came from, what
+says which address it was sent to, and its octets; its reply goes out from the same slot, to the same address.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import socket
+from collections.abc import Callable
+from mmap import mmap
+from sys import byteorder
+from typing import Any
+
+#: Datagrams that are received at once, before other sockets get their turn; octets of one, and of a reply.
+BATCH, MAX_RECEIVED, MAX_SENT = 64, 4096, 2048
+#: Octets of a slot for a socket address and for a control message; octets of an address by family (ip(7), ipv6(7)).
+ADDRESS, _CONTROL = 32, socket.CMSG_SPACE(20)
+_SLOT = ADDRESS + _CONTROL + MAX_RECEIVED + MAX_SENT
+_SIZES = {socket.AF_INET: 16, socket.AF_INET6: 28}
+_SIZE: Any = "N"  # size_t to memoryview.cast
+_NOW = getattr(socket, "MSG_DONTWAIT", 0)
+
+#: Takes a datagram and its peer, and gives the reply, if there is one now.
+Take = Callable[[bytes, bytes], bytes | None]
+
+
+class _Vector(ctypes.Structure):
+    """struct iovec."""
+
+    _fields_ = (("base", ctypes.c_void_p), ("size", ctypes.c_size_t))
+
+
+class _Header(ctypes.Structure):
+    """struct msghdr of recvmsg(2)."""
+
+    _fields_ = (
+        ("name", ctypes.c_void_p),
+        ("name_size", ctypes.c_uint),
+        ("vector", ctypes.c_void_p),
+        ("vectors", ctypes.c_size_t),
+        ("control", ctypes.c_void_p),
+        ("control_size", ctypes.c_size_t),
+        ("flags", ctypes.c_int),
+    )
+
+
+class _Message(ctypes.Structure):
+    """struct mmsghdr of recvmmsg(2)."""
+
+    _fields_ = (("header", _Header), ("size", ctypes.c_uint))
+
+
+def _calls() -> tuple[Any, Any] | None:
+    """recvmmsg and sendmmsg, where there are such. Told not to wait, they are no time for other threads to run in."""
+    try:
+        library = ctypes.PyDLL(None)
+        return library.recvmmsg, library.sendmmsg
+    except (OSError, AttributeError, TypeError):
+        return None
+
+
+CALLS = _calls()
+
+
+class Batches:
+    """What comes to ``sock``, where there are :data:`CALLS`. A *peer* is the octets of a socket address; with
+    ``arrival`` it is filled up to :data:`ADDRESS` octets, and behind them the control message tells which address was
+    asked (the socket was told to add it), by which the reply leaves from there."""
+
+    def __init__(self, sock: socket.socket, arrival: bool) -> None:
+        assert CALLS
+        self._receive, self._send = CALLS
+        self._sock = sock
+        count = BATCH + 1  # the last slot is for what is sent later
+        self._memory = mmap(-1, count * _SLOT)
+        base = ctypes.addressof(ctypes.c_char.from_buffer(self._memory))
+        vectors = (_Vector * (2 * count))()
+        incoming, outgoing = (_Message * count)(), (_Message * count)()
+        size, control = _SIZES[sock.family], _CONTROL if arrival else 0
+        peer = ADDRESS + _CONTROL if arrival else size
+        #: Number of a slot, and where its peer starts and ends, its datagram starts, and its reply starts.
+        slots = [
+            (number, at, at + peer, at + ADDRESS + _CONTROL, at + ADDRESS + _CONTROL + MAX_RECEIVED)
+            for number, at in enumerate(range(0, count * _SLOT, _SLOT))
+        ]
+        *self._slots, self._later = slots
+        for number, at, _, received, sent in slots:
+            told = base + at + ADDRESS if arrival else None
+            for messages, octets, room in ((incoming, received, MAX_RECEIVED), (outgoing, sent, 0)):
+                vector = vectors[2 * number + (messages is outgoing)]
+                vector.base, vector.size = base + octets, room
+                where = ctypes.addressof(vector)
+                messages[number].header = _Header(base + at, size, where, 1, told, control, 0)
+        self._outgoing = outgoing  # only the kernel knows of it
+        self._first = ctypes.c_void_p(ctypes.addressof(incoming))
+        self._replies = [ctypes.c_void_p(ctypes.addressof(message)) for message in outgoing]
+        self._received = _column(incoming, "I", _Message.size.offset)
+        self._sent = _column(vectors, _SIZE, _Vector.size.offset)[1::2]
+        self._asked = self._told = None
+        if arrival:  # how much of a control message there is: the kernel writes it, and has to be told the room anew
+            self._asked = _column(incoming, _SIZE, _Header.control_size.offset)
+            self._told = _column(outgoing, _SIZE, _Header.control_size.offset)
+        self._room = memoryview(bytes(self._asked or b"")).cast(_SIZE)
+
+    def drain(self, take: Take) -> None:
+        """Let ``take`` have what has come, and send its replies."""
+        if self._asked:
+            self._asked[:] = self._room
+        count = self._receive(self._sock.fileno(), self._first, BATCH, _NOW, None)
+        if count <= 0:
+            return
+        if self._asked and self._told:
+            self._told[:count] = self._asked[:count]
+        memory, received, sent = self._memory, self._received, self._sent
+        begin = 0
+        for number, peer, end, at, reply_at in self._slots if count == BATCH else self._slots[:count]:
+            if reply := take(memory[at : at + received[number]], memory[peer:end]):
+                memory[reply_at : reply_at + len(reply)] = reply
+                sent[number] = len(reply)
+            else:
+                if begin < number:
+                    self._flush(begin, number)
+                begin = number + 1
+        self._flush(begin, count)
+
+    def send(self, reply: bytes, peer: bytes) -> None:
+        """Send what was not ready at once."""
+        _, at, _, _, reply_at = self._later
+        self._memory[at : at + len(peer)] = peer
+        self._memory[reply_at : reply_at + len(reply)] = reply
+        self._sent[BATCH] = len(reply)
+        if self._told:  # what came before the socket was told to add it has none
+            self._told[BATCH] = int.from_bytes(peer[ADDRESS : ADDRESS + ctypes.sizeof(ctypes.c_size_t)], byteorder)
+        self._flush(BATCH, BATCH + 1)
+
+    def _flush(self, begin: int, end: int) -> None:
+        """Send the replies of some slots. One that cannot be sent is lost, as UDP may lose: a full buffer, no way."""
+        while begin < end:
+            sent = self._send(self._sock.fileno(), self._replies[begin], end - begin, _NOW)
+            begin += sent if sent > 0 else 1
+
+
+def _column(table: Any, form: Any, offset: int) -> memoryview[int]:
+    """One field of each element of an array."""
+    cells: memoryview[int] = memoryview(table).cast("B").cast(form)
+    step = ctypes.sizeof(table) // len(table) // cells.itemsize
+    return cells[offset // cells.itemsize :: step]
