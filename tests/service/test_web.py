@@ -328,7 +328,10 @@ def test_a_socket_of_systemd_for_the_web(site: Site, peer: Callable[[str], str])
             f"http://127.0.0.1:{port}/dns-query", content=query, headers=TYPE, timeout=PATIENCE, trust_env=False
         )
         assert addresses(dns.message.from_wire(said.content)) == ["0.0.0.0"]
-    log = (site.directory / "serve.log").read_text()
+        end = time.monotonic() + PATIENCE
+        while "; try: dig" not in (log := (site.directory / "serve.log").read_text()):  # DNS may be ready later
+            assert time.monotonic() < end, log
+            time.sleep(0.02)
     assert f"systemd listens on 127.0.0.1:{port}; listen.web does not count" in log
     assert f"answers on 127.0.0.1:{elsewhere}; over HTTP on 127.0.0.1:{port};" in log
 
