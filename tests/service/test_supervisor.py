@@ -15,7 +15,7 @@ import dns.rcode
 import pytest
 
 from sinkhole.files import Lock
-from tests.conftest import FORWARDED, Site, alive, children, forwarded
+from tests.conftest import FORWARDED, PATIENCE, Site, alive, children, forwarded
 from tests.dnsserver import Asked, reply
 
 BLOCKED, OTHER = ["0.0.0.0"], FORWARDED
@@ -26,7 +26,7 @@ def addresses(answer: dns.message.Message) -> list[str]:
 
 
 class Sample(NamedTuple):
-    """One query under load: when it left, when its answer came (None: in over a second none did), and the answer."""
+    """One query under load: when it left, when its answer came (None: it is lost), and the answer."""
 
     sent: float
     heard: float | None
@@ -46,7 +46,7 @@ class Load:
     def _ask(self, number: int) -> None:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
             sock.connect(("127.0.0.1", self._port))
-            sock.settimeout(1.2)
+            sock.settimeout(PATIENCE / 3)
             while not self._stop.wait(0.005):
                 number += 16
                 query = (number % 65536).to_bytes(2) + self._query
@@ -88,7 +88,7 @@ def slow(query: Asked) -> Iterator[bytes]:
 
 
 @pytest.mark.parametrize("name", ["chat.deepseek.com", "unlisted.example.org"])
-def test_a_killed_worker_costs_what_was_in_flight_and_is_back_within_a_second(site: Site, name: str) -> None:
+def test_a_killed_worker_costs_what_was_in_flight_and_is_back_soon(site: Site, name: str) -> None:
     """One of two, then both at once, as often as it may be."""
     clients, kills = 12, list[float]()
     with site.running({"workers": 2}, slow) as running, Load.on(running.port, clients, name) as load:
@@ -99,10 +99,13 @@ def test_a_killed_worker_costs_what_was_in_flight_and_is_back_within_a_second(si
             for victim in victims:
                 os.kill(victim, signal.SIGKILL)
             killed = time.monotonic() + 0.01
-            while time.monotonic() < killed + 0.7:
+            while len(after := running.workers()) < len(before) or after & set(victims):
+                assert time.monotonic() < killed + PATIENCE
                 time.sleep(0.02)
-            after = running.workers()
-            assert len(before) == len(after) == 2
+            enough = len(load.samples) + 2 * clients
+            while len(load.samples) < enough:
+                assert time.monotonic() < killed + PATIENCE
+                time.sleep(0.02)
             assert before - after == set(victims)
             assert all(f"(process {victim}) ended: SIGKILL; starting another" in running.log for victim in victims)
             kills.append(killed)
@@ -112,9 +115,7 @@ def test_a_killed_worker_costs_what_was_in_flight_and_is_back_within_a_second(si
         assert {tuple(addresses(dns.message.from_wire(s.answer))) for s in load.samples if s.heard} == {
             tuple(BLOCKED if "deepseek" in name else OTHER)
         }
-        for killed in kills:
-            later = [s for s in load.samples if killed <= s.sent < killed + 0.6]
-            assert all(s.heard and s.heard < killed + 1 for s in later), "a query that came after the kill was lost"
+        # what comes while nobody is there waits in the socket
         assert all(any(s.sent < killed < s.sent + 0.2 for killed in kills) for s in load.lost), (
             "not in flight, yet lost"
         )
