@@ -122,7 +122,7 @@ def _files(directory: Path) -> list[File]:
                 str(entry["sha256"]), Loss(**entry["loss"]),
             )
             for entry in entries
-            if "list" in entry or "group" not in entry  # what a group may not reach is no list
+            if "group" not in entry  # those of groups are made of lists, and by the same writers
         ]  # fmt: skip
     except OSError as error:
         raise SinkholeError(f"no exports in {directory}: {error.strerror}; run `sinkhole build` first") from error

@@ -222,9 +222,9 @@ def export(
         if not (stated := exceptions(format)):
             raise FormatError(f"{subject.name} is a list of type allow, which no file of the format {format.name} is")
         format = stated
-    lost = Loss(special=subject.left_out)
-    fitted = fit_ready(subject.ready_for(format, lost), subject.hosts, format, subject.special)
-    fitted.loss.add(lost)
+    fitted = fit_ready(subject.ready_for(format), subject.hosts, format, subject.special)
+    fitted.loss.special += subject.left_out
+    fitted.loss.unfit += subject.spared_for(format)
     header = subject.header
     head = _read_head(previous) if previous else b""
     if found := _SERIAL.search(head):

@@ -10,7 +10,6 @@ from bisect import bisect_left
 from collections.abc import Collection, Sequence
 
 from sinkhole.compiler.blocklist import Code, Resolved
-from sinkhole.exports.loss import Loss
 from sinkhole.exports.special import Ready
 from sinkhole.rules import Kind, Rank, Scope
 
@@ -20,13 +19,12 @@ DENYING = frozenset(("rpz", "rpz-nodata", "knot", "dnsmasq", "dnsmasq-server", "
 _ALLOW = Kind(Scope.TREE, allow=True, rank=Rank.OWN).mask
 
 
-def spared(ready: Ready, protected: Collection[bytes], loss: Loss) -> Ready:
-    """``ready`` without the names of ``protected``, which are keys, and all below them; ``loss`` counts those that it
-    had something for."""
+def spared(ready: Ready, protected: Collection[bytes]) -> tuple[Ready, int]:
+    """``ready`` without the names of ``protected``, which are keys, and all below them; and how many of those it had
+    something for."""
     touched = [name for name in sorted(protected) if _touches(ready.resolved, name)]
     if not touched:
-        return ready
-    loss.unfit += len(touched)
+        return ready, 0
     keys, codes, masks = list(ready.resolved.keys), bytearray(ready.resolved.codes), dict(ready.masks)
     for name in touched:
         inherited = _below(Resolved(keys, codes), name)
@@ -38,7 +36,7 @@ def spared(ready: Ready, protected: Collection[bytes], loss: Loss) -> Ready:
         codes[first] = Code.INHERITED * inherited
         if masks:
             masks |= {key: 0 for key in masks if key.startswith(name)} | {name: _ALLOW}
-    return Ready(Resolved(keys, codes), masks)
+    return Ready(Resolved(keys, codes), masks), len(touched)
 
 
 def _touches(resolved: Resolved, name: bytes) -> bool:

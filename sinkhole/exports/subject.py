@@ -10,7 +10,6 @@ from sinkhole.bundle import Bundle
 from sinkhole.compiler.compile import Compiled
 from sinkhole.compiler.planned import ListPlan
 from sinkhole.exports.group import Group, version
-from sinkhole.exports.loss import Loss
 from sinkhole.exports.readme import Section
 from sinkhole.exports.sparing import DENYING, spared
 from sinkhole.exports.special import Ready
@@ -26,9 +25,9 @@ EXPIRES = "1 day"
 class Subject(NamedTuple):
     """``name`` is that of its files, and ``about`` how ``index.json`` tells it from others.
 
-    ``protected`` has the protected names too, for formats that answer those rightly, and ``spare`` are the keys of
-    those, for the others; ``hosts`` are keys of known host names; ``left_out`` counts the special rules that no format
-    states. ``allows``: what it has is let through.
+    ``protected`` has the protected names too, for formats that answer those rightly; ``hosts`` are keys of known host
+    names; ``left_out`` counts the special rules that no format states, and ``spared`` the protected names that the
+    other formats let through, though the list has something for them. ``allows``: it is a list of type allow.
     """
 
     name: str
@@ -40,14 +39,14 @@ class Subject(NamedTuple):
     hosts: Collection[bytes] = ()
     special: Sequence[Special] = ()
     left_out: int = 0
-    spare: Sequence[bytes] = ()
+    spared: int = 0
     allows: bool = False
 
-    def ready_for(self, format: Format, loss: Loss) -> Ready:
-        """What a format may say, counting what it must not."""
-        if format.name in DENYING and self.protected:
-            return self.protected
-        return self.ready if self.allows or format.name in DENYING else spared(self.ready, self.spare, loss)
+    def ready_for(self, format: Format) -> Ready:
+        return self.protected if self.protected and format.name in DENYING else self.ready
+
+    def spared_for(self, format: Format) -> int:
+        return 0 if format.name in DENYING else self.spared
 
 
 def of_list(compiled: Compiled) -> Subject:
@@ -65,18 +64,13 @@ def of_list(compiled: Compiled) -> Subject:
         serial=_serial(plan.updated),
         notes=[f"{source.title or source.id}: {source.homepage}" for source in sources if source.homepage],
     )
-    ready = Ready(compiled.resolved, compiled.masks())
+    whole = Ready(compiled.resolved, compiled.masks())
+    names = () if plan.allows else _keys(plan.protected)
+    ready, count = spared(whole, names)
     return Subject(
-        plan.id,
-        {"list": plan.id},
-        header,
-        section(plan),
-        ready,
-        hosts=compiled.hosts,
-        special=compiled.special,
-        spare=_keys(plan.protected),
-        allows=plan.allows,
-    )
+        plan.id, {"list": plan.id}, header, section(plan), ready, whole,
+        hosts=compiled.hosts, special=compiled.special, spared=count, allows=plan.allows,
+    )  # fmt: skip
 
 
 def section(plan: ListPlan) -> Section:
@@ -104,6 +98,8 @@ def of_group(found: Group, bundle: Bundle, lists: Sequence[ListPlan]) -> Subject
         "exceptions": list(found.exceptions),
     }
     told_of = group_section(about)
+    protected = _keys(own.rule.name for entry in lists if entry.id in PROTECTED for own in entry.own)
+    ready, count = spared(Ready(found.resolved), protected)
     header = Header(
         title=told_of.title,
         description=told_of.facts[0],
@@ -119,11 +115,11 @@ def of_group(found: Group, bundle: Bundle, lists: Sequence[ListPlan]) -> Subject
         about,
         header,
         told_of,
-        Ready(found.resolved),
+        ready,
         Ready(found.protected),
         frozenset(_keys(hosts)),
         left_out=found.special,
-        spare=_keys(own.rule.name for entry in lists if entry.id in PROTECTED for own in entry.own),
+        spared=count,
     )
 
 
