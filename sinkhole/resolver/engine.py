@@ -63,8 +63,8 @@ log = logging.getLogger(__name__)
 #: What a verdict may say of the answer that :func:`~sinkhole.resolver.answer.blocked` knows.
 _ORDINARY = frozenset({None, *MODES})
 
-#: How many answers are kept prepared, about 400 octets each; how many forms; and how many addresses.
-MAX_PREPARED, MAX_FORMS, MAX_ASKERS = 20_000, 2_000, 100_000
+#: How many answers are kept prepared, about 500 octets each; how many forms; and how many addresses.
+MAX_PREPARED, MAX_FORMS, MAX_ASKERS = 10_000, 2_000, 100_000
 #: Of so many answers by form one is kept for its packet: names that are asked for once are not to push out the others.
 SELDOM = 8
 #: The octets of a wire name as those of its key (:func:`sinkhole.names.wire_key`), where lengths become dots, and so do
