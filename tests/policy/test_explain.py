@@ -109,10 +109,13 @@ def test_what_lost_to_the_operator_stays_in_the_chain(tmp_path: Path) -> None:
 def test_every_format_leads_back_to_its_line(tmp_path: Path, name: str) -> None:
     format = FORMATS[name]
     stated = b"n.test".replace(b".", format.dot)
-    lines = [(template % stated).decode() for kind, template in format.lines.items() if not kind.allow]
+    text = b"\n".join(template for kind, template in format.lines.items() if not kind.allow)
+    lines = text.replace(b"%s", stated).decode().split("\n")  # some say in two what a name means
     feeds = {"feed.txt": "# first\n\n" + "\n".join(lines) + "\n"}
-    text = f"lists: {{l: {{sources: [{{path: ./feed.txt, format: {name}}}]}}}}\npolicy: [{{groups: [all], lists: [l]}}]"
-    found = explained(tmp_path, text, feeds, "n.test")
+    config = (
+        f"lists: {{l: {{sources: [{{path: ./feed.txt, format: {name}}}]}}}}\npolicy: [{{groups: [all], lists: [l]}}]"
+    )
+    found = explained(tmp_path, config, feeds, "n.test")
     assert found["line"] >= 3
     assert lines[found["line"] - 3] in [link["text"] for link in found["chain"] if link["won"]]
 
