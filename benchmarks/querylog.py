@@ -48,10 +48,6 @@ class Cost(NamedTuple):
     line: int
     stored: int
 
-    @property
-    def more(self) -> float:
-        return self.recorded - self.without
-
 
 class _Everything:
     """A policy that blocks all names below one."""
@@ -156,10 +152,12 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
     found = measure(given.queries, given.rounds)
-    print(f"a blocked name, nothing recorded: {found.without:.2f} µs")
-    print(f"the same, recorded:               {found.recorded:.2f} µs ({found.more:+.2f})")
-    print(f"octets of a line:                 {found.line}")
-    print(f"lines stored in a second:         {found.stored:,}")
+    print("| | |\n|---|---:|")
+    print(f"| a blocked name, nothing recorded | {found.without:.2f} µs |")
+    print(f"| the same, recorded | {found.recorded:.2f} µs |")
+    print(f"| more | {found.recorded - found.without:.2f} µs |")
+    print(f"| octets of a line | {found.line} |")
+    print(f"| lines stored in a second | {found.stored:,} |")
     if given.json:
         given.json.write_text(json.dumps(found._asdict(), indent=1))
 

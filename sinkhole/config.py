@@ -766,6 +766,9 @@ class QueryLog(Model):
         "full",
         description="What is written of who asked: the `full` address, the `network` (/24, in IPv6 /56), or `none`.",
     )
+    exempt: tuple[Network, ...] = Field(
+        (), description="Networks of whose clients nothing is written.", examples=[["10.20.30.0/24"]]
+    )
     keep: Annotated[Duration, Text(_parse_keep, what="a duration such as 7d")] = Field(
         Duration(7 * 86_400), description="How long it is kept, as in `12h` or `30d`; at least `1h`, at most `3650d`."
     )

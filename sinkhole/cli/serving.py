@@ -81,6 +81,8 @@ def serve(config: ConfigOption = None) -> None:
             publishing=Publishing(lambda: _publish(config, state)),
             web=web,
         )
+        if (wanted := ctx.config.query_log).record != "none":
+            logging.info("queries are recorded in %s for %s; see `query-log`", store.directory, wanted.keep)
         try:
             asyncio.run(supervisor.run())
         finally:

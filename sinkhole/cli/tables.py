@@ -5,14 +5,14 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Sequence
 
-from rich.cells import cell_len
-
 #: What moves the cursor has no place in a table.
 _MOVES = dict.fromkeys(map(ord, "\a\b\v\f\r"))
 
 
 def show(columns: Sequence[str], rows: Iterable[Sequence[object]], *, right: Iterable[str] = ()) -> None:
     """Print rows under a heading; ``right`` names the columns of numbers. Cells are shown as they are."""
+    from rich.cells import cell_len  # which a build that says nothing needs not
+
     right = set(right)
     cells = [["" if cell is None else str(cell).translate(_MOVES) for cell in row] for row in rows]
     aligned = [column in right for column in columns]

@@ -119,7 +119,7 @@ def compile_list(
     names = [found.name for found in sources]
     if not cache or not names or not all(names) or sum(merge.sizes()) < _WORTH_KEEPING:
         return finished(merge.all())
-    before, rest = cache.merged(plan.id), _rest(plan, gone)
+    before, rest = cache.merged(plan.id), _rest(plan, gone, merge.special)
     patched = _patched(before, merge, names, cache) if before and before.rest == rest else None
     if before and patched:
         parts, came, went = patched
@@ -309,9 +309,9 @@ def _resolved(parts: Iterable[Part]) -> Resolved:
     return Resolved(b"\n".join([*filter(None, texts), b""]), b"".join(codes))
 
 
-def _rest(plan: ListPlan, gone: Iterable[Rule | Special]) -> str:
+def _rest(plan: ListPlan, gone: Iterable[Rule | Special], special: bool) -> str:
     """A digest of all but the sources that the merged rules of a list follow from."""
-    asked = (tool(), sys.byteorder, sorted(map(repr, gone)), sorted(repr(own.rule) for own in plan.own))
+    asked = (tool(), sys.byteorder, special, sorted(map(repr, gone)), sorted(repr(own.rule) for own in plan.own))
     return hashlib.sha256(repr(asked).encode()).hexdigest()
 
 

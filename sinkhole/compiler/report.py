@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import functools
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import compress, pairwise
 from typing import Any
 
@@ -27,7 +28,12 @@ def report(built: Built, plan: Plan, cache: Cache) -> dict[str, Any]:
     """
     lists = [dict(entry) for entry in built.described if entry["id"] not in INTERNAL]
     compiled = {entry.plan.id: entry for entry in built.lists}
-    opened = bundle.load(built.before.path) if built.before and compiled else None
+
+    @functools.cache
+    def opened() -> bundle.Bundle:
+        assert built.before
+        return bundle.load(built.before.path)
+
     for entry in lists:
         was = built.before.list(entry["id"]) if built.before else None
         entry["before"] = was and was["entries"]
@@ -61,22 +67,23 @@ def report(built: Built, plan: Plan, cache: Cache) -> dict[str, Any]:
     }
 
 
-def _list_change(made: Compiled, was: Mapping[str, Any] | None, opened: bundle.Bundle | None) -> Change:
+def _list_change(made: Compiled, was: Mapping[str, Any] | None, opened: Callable[[], bundle.Bundle]) -> Change:
     if was and made.since and made.since.version == was["version"] and not made.stated:
         return made.since.came, made.since.went
     now = made.size
     new = {(rule._replace(line=0), source) for rule, source in made.stated if rule.on in ENFORCED}
-    if not was or not opened:
+    if not was:
         return now + len(new), 0
     from sinkhole.policy.special import stated  # with the engine for patterns
 
-    number = opened.lists.index(made.plan.id)
+    before = opened()
+    number = before.lists.index(made.plan.id)
     kept = sum(
-        _kept(found, number, *opened.between(start, end))
+        _kept(found, number, *before.between(start, end))
         for found, (start, end) in zip(made.entries, pairwise((b"", *BOUNDS, b"\xff")), strict=True)
     )
     old: set[tuple[Special, str]] = {
-        (entry.rule._replace(line=0), entry.source) for entry in stated(opened.special) if entry.list == number
+        (entry.rule._replace(line=0), entry.source) for entry in stated(before.special) if entry.list == number
     }
     return now - kept + len(new - old), was["entries"] - kept + len(old - new)
 

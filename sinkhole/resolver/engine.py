@@ -7,8 +7,8 @@ it, and the prepared answers.
 Of those there are two kinds, and both are what :func:`~sinkhole.resolver.answer.pack` made once on the long way:
 
 * for a packet, all its octets but the id: the rest of its reply, for as long as it may be said (:data:`Told`);
-* for a verdict and all octets of a query but id and name: what stands around the question (:class:`_Form`), so that a
-  name that nobody asked for before is answered when the policy has decided.
+* for all octets of a query but id and name (:class:`_Form`): how it was read, and for each verdict what stands around
+  the question of its answer, so that a name that nobody asked for before is answered when the policy has decided.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ from sinkhole.resolver.message import (
     Response,
     read_query,
 )
-from sinkhole.resolver.recorder import Named, Outcome, Recorder, named
+from sinkhole.resolver.recorder import Outcome, Recorder, named
 from sinkhole.resolver.zones import Zones
 
 log = logging.getLogger(__name__)
@@ -167,7 +167,7 @@ class Engine:
     def forget(self) -> None:
         """Prepare every answer anew: after any change of what answers are made of."""
         self._told: dict[int, dict[bytes, Told]] = {}
-        self._forms: dict[bytes, dict[int, _Form]] = {}
+        self._forms: dict[bytes, _Form] = {}
         self._kept = self._forms_kept = self._formed = 0
         self._askers = {}
 
@@ -199,7 +199,7 @@ class Engine:
         """
         counters = self.counters
         counters.queries += 1
-        query = verdict = None
+        query = verdict = form = None
         client = ""
         try:
             # Who asks: a profile, or a negative standing; and how many queries there are left for that network. TCP has
@@ -240,18 +240,23 @@ class Engine:
                     and key.count(b".") == labels
                     and not (zones and (key in zones.keys or (zones.trees and key.startswith(zones.trees))))
                 ):
-                    verdict = self._policy.decide(profile, key, packet[end + 1] << 8 | packet[end + 2])
-                    if (alike := form.get(id(verdict))) and end <= alike.longest:
+                    verdict = self._policy.decide(profile, key, form.query.qtype)
+                    if (alike := form.alike.get(id(verdict))) and end <= alike.longest:
                         counters.blocked += 1
                         reply = packet[:2] + alike.head + packet[12 : end + 5] + alike.tail
                         self._formed = formed = self._formed + 1
                         if not formed % SELDOM:
-                            self._keep(told, octets, (inf, True, reply[2:], key, alike.said))
+                            text = named(packet[12 : end + 1].lower(), key)
+                            self._keep(told, octets, (inf, True, reply[2:], text, alike.said))
                         self.recorder.note((client, key, alike.said))
                         return reply
+                    _, flags, rcode, _, _, qtype, edns, do, *_ = form.query
+                    wire = packet[12 : end + 1].lower()
+                    query = Query(int.from_bytes(packet[:2]), flags, rcode, packet[12 : end + 5], wire, qtype, edns, do)
 
             # Header and shape: what is malformed, not for a resolver, or not from a client, reaches nothing below.
-            query = read_query(packet, isinstance(peer, Private))
+            if query is None:
+                query = read_query(packet, isinstance(peer, Private))
             asker = client
             if query and profile == PROXY:
                 client, profile = self._behind(asker, query.subnet)
@@ -263,18 +268,19 @@ class Engine:
             if query.rcode:
                 counters.refused += 1
                 chaos = zones.chaos(query) if zones and profile != DENIED else None
-                if query.name:  # of other packets nothing is known
+                if query.name and profile != DENIED:  # of other packets nothing is known
                     outcome = Outcome.LOCAL if chaos else Outcome.REFUSED
                     self._note(client, query, outcome, chaos.rcode if chaos else query.rcode)
                 return pack(query, chaos or _refusal(query.rcode), tcp=tcp)
-            if profile == DENIED:
+            if profile == DENIED:  # and not noted: strangers are not to fill the query log
                 counters.denied += 1
-                self._note(client, query, Outcome.DENIED, REFUSED)
                 return pack(query, _NOT_ALLOWED, tcp=tcp)
+            if form is None:
+                self._learn(packet, query)
 
             # Names that the operator states records for come before the policy: his own word stands above every list
             # and directive, as it does in `allow`, and none of them can take his printer from him.
-            if zones and (found := zones.stated(query)):
+            if verdict is None and zones and (found := zones.stated(query)):
                 counters.local += 1
                 if found.target:
                     noted = partial(self._note, client, query, Outcome.LOCAL)
@@ -334,7 +340,7 @@ class Engine:
                 self._keep(told, octets, (known.until, False, relayed[2:], _named(query), said))
             return relayed
         except Exception:  # noqa: BLE001 - whatever one packet brings about, the next ones are answered
-            return self._fault(query, client or str(host))
+            return self._fault(query or (form and read_query(packet)), client or str(host))
 
     def _meet(self, host: str | bytes) -> _Asker:
         """An address that was not met under this policy."""
@@ -499,16 +505,26 @@ class Engine:
             self._kept += 1
         told[octets] = same
 
+    def _learn(self, packet: bytes, query: Query) -> None:
+        """Read queries that differ in id and name alone as this one, if it says nothing that only it may say."""
+        if _bare(packet, query):
+            self._count_form()
+            end = 12 + len(query.question) - 5
+            self._forms[packet[2:12] + packet[end:]] = _Form(query, {})
+
     def _form(self, verdict: Verdict, packet: bytes, query: Query, reply: bytes, said: str) -> None:
         """Answer all whose names are decided alike, and who send the same around them, as by ``reply``."""
+        end = 12 + len(query.question)
+        if form := self._forms.get(packet[2:12] + packet[end - 5 :]):
+            self._count_form()
+            tail = reply[end:]
+            form.alike[id(verdict)] = _Alike(verdict, reply[2:12], tail, MAX_PLAIN - 5 - len(tail), said)
+
+    def _count_form(self) -> None:
         if self._forms_kept >= MAX_FORMS:
             self._forms.clear()
             self._forms_kept = 0
         self._forms_kept += 1
-        end = HEADER.size + len(query.question)
-        tail = reply[end:]
-        form = self._forms.setdefault(packet[2:12] + packet[end - 5 :], {})
-        form[id(verdict)] = _Form(verdict, reply[2:12], tail, MAX_PLAIN - 5 - len(tail), said)
 
     def _watch(self, query: Query, verdict: Verdict, client: str) -> None:
         """Count and log a query for a name that a warning or an observation is about."""
@@ -555,17 +571,21 @@ def _named(query: Query) -> str:
 def _plain(packet: bytes, query: Query, response: Response, reply: bytes) -> bool:
     """Whether all who send these octets, over whatever, get this reply: nothing that was asked is left out of the
     question and the OPT, because options (cookies, padding) differ from query to query; and the reply is whole."""
-    asked = packet[12:-BARE_OPT] if query.edns else packet[12:]
-    if asked != query.question or len(reply) > MAX_PLAIN or HEADER.unpack_from(reply)[1] & TC:
+    if not _bare(packet, query) or len(reply) > MAX_PLAIN or HEADER.unpack_from(reply)[1] & TC:
         return False
     return not query.edns or reply.endswith(response.options)
+
+
+def _bare(packet: bytes, query: Query) -> bool:
+    """Whether nothing stands in a packet but header, question and an OPT without options."""
+    return query.question == (packet[12:-BARE_OPT] if query.edns else packet[12:])
 
 
 _WATCHED = frozenset({Action.WARN, Action.OBSERVE})
 
 #: Until when it may be said, whether the name is blocked, the reply without the id, and name and end of the line in the
 #: query log.
-Told = tuple[float, bool, bytes, Named, str]
+Told = tuple[float, bool, bytes, str, str]
 
 
 class _Asker(NamedTuple):
@@ -577,7 +597,7 @@ class _Asker(NamedTuple):
     client: str
 
 
-class _Form(NamedTuple):
+class _Alike(NamedTuple):
     """The answer to all names of one verdict (kept here so that no other one gets its ``id``): the header without the
     id, everything after the question, where the longest name ends that both have room beside, and the end of the line
     in the query log."""
@@ -587,3 +607,10 @@ class _Form(NamedTuple):
     tail: bytes
     longest: int
     said: str
+
+
+class _Form(NamedTuple):
+    """A good query, and the answers to those like it by the ``id`` of their verdicts."""
+
+    query: Query
+    alike: dict[int, _Alike]

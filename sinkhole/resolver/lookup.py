@@ -128,15 +128,16 @@ class Lookup:
             self._forward(query, done, client)
 
     def _until(self, entry: Entry, age: float) -> float:
-        """Until when a query for what is ``age`` seconds old gets the same and does the same: its TTL changes with each
-        second, and from some instant on it is to be asked for again, by those who ask for a popular name. As long as it
-        may yet become one, its queries are counted."""
-        if self.handling.prefetch and entry.hits < POPULAR:
+        """Until when a query for what is ``age`` seconds old gets the same and brings about the same. Its TTL changes
+        with each second. What may be asked for ahead has its queries counted until one more makes it popular, and is
+        looked at each time when it is late, as another answer may be under way."""
+        ttl = entry.response.ttl
+        whole = entry.stored + min(int(age) + 1, ttl)
+        if not self.handling.prefetch:
+            return whole
+        if entry.hits + 1 < POPULAR or age >= LATE * ttl:
             return 0.0
-        whole = entry.stored + min(int(age) + 1, entry.response.ttl)
-        late = entry.stored + LATE * entry.response.ttl
-        again = max(late, entry.retry)
-        return whole if again <= entry.stored + age else min(whole, again)
+        return min(whole, entry.stored + LATE * ttl)
 
     def _wanted(self, entry: Entry, query: Query) -> bool:
         """Whether what ends soon is asked for before it does."""

@@ -22,7 +22,7 @@ from typing import NamedTuple, Protocol, cast
 
 from sinkhole.names import present, wire_key
 from sinkhole.policy.verdict import Action, Verdict
-from sinkhole.resolver.access import packed
+from sinkhole.resolver.access import Networks, packed
 from sinkhole.resolver.counters import Counters
 from sinkhole.resolver.message import CH, IN, QUESTION
 
@@ -58,17 +58,17 @@ class Outcome(StrEnum):
     STALE = "stale"
     FORWARDED = "forwarded"
     REFUSED = "refused"
-    DENIED = "denied"
     DROPPED = "dropped"
     FAILED = "failed"
 
 
 class Recording(NamedTuple):
-    """What is recorded: ``all`` queries, those that a policy made a ``decisions`` on, or ``none``; and of clients the
-    ``full`` address, the ``network`` (/24, /56), or ``none``."""
+    """What is recorded: ``all`` queries, those that a policy made a ``decisions`` on, or ``none``; of clients the
+    ``full`` address, the ``network`` (/24, /56), or ``none``; and nothing of clients in ``exempt`` networks."""
 
     record: str = "all"
     clients: str = "full"
+    exempt: tuple[str, ...] = ()
 
 
 #: A name for a note: its wire name, or its key unless that has an octet 0xFF, which may stand for several; or the text
@@ -122,7 +122,8 @@ class Recorder:
         self.flush()
         self._off = self._sock is None or recording.record == "none"
         self._decisions = recording.record == "decisions"
-        self._clients = _Clients(recording.clients)
+        self._picky = self._decisions or bool(recording.exempt)
+        self._clients = _Clients(recording.clients, Networks(recording.exempt))
         #: Takes a note.
         self.note: Callable[[Note], None] = deque[Note](maxlen=0).append if self._off else self._notes.append
 
@@ -199,18 +200,16 @@ class Recorder:
                 self._counters.unlogged += waiting.popleft().count(b"\n")
 
     def _lines(self, notes: list[Note]) -> str:
-        times = self._times(len(notes))
-        if self._decisions:
-            kept = [bool(_DECIDED(said)) for _, _, said in notes]
-            notes, times = list(compress(notes, kept)), list(compress(times, kept))
-            if not notes:
-                return ""
-        clients, names, ends = zip(*notes, strict=True)
-        parts = [""] * (4 * len(notes))
-        parts[0::4] = times
-        parts[1::4] = map(self._clients.__getitem__, clients)
-        parts[2::4] = _names(names)
-        parts[3::4] = ends
+        askers, names, ends = zip(*notes, strict=True)
+        columns = [self._times(len(notes)), [*map(self._clients.__getitem__, askers)], names, ends]
+        if self._picky:
+            picked = zip(columns[1], ends, strict=True)
+            kept = [client and (not self._decisions or _DECIDED(end)) for client, end in picked]
+            columns = [[*compress(column, kept)] for column in columns]
+        columns[2] = texts(columns[2])
+        parts = [""] * (4 * len(columns[0]))
+        for number, column in enumerate(columns):
+            parts[number::4] = column
         return "".join(parts)
 
     def _times(self, count: int) -> list[str]:
@@ -230,20 +229,21 @@ class Recorder:
 
 
 class _Clients(dict[str, str]):
-    """The part of a line that tells the client, up to the name, by its address."""
+    """The part of a line that tells the client, up to the name, by its address; empty for one that is exempt."""
 
-    def __init__(self, mode: str) -> None:
+    def __init__(self, mode: str, exempt: Networks) -> None:
         self._mode = mode
+        self._exempt = exempt
 
     def __missing__(self, client: str) -> str:
         if len(self) >= _MAX_CLIENTS:
             self.clear()
-        told = "" if self._mode == "none" else f'"client":{json.dumps(self._shown(client))},'
-        self[client] = told = f'{told}"name":"'
+        octets = packed(client)
+        shown = "" if self._mode == "none" else f'"client":{json.dumps(self._shown(client, octets))},'
+        self[client] = told = "" if octets in self._exempt else f'{shown}"name":"'
         return told
 
-    def _shown(self, client: str) -> str:
-        octets = packed(client)
+    def _shown(self, client: str, octets: bytes) -> str:
         if self._mode == "network":
             return str(ip_network((octets, _PREFIXES[len(octets)]), strict=False))
         if len(octets) == 4:  # an IPv4 address, however a socket writes it
@@ -277,19 +277,18 @@ def _type(number: int) -> str:
     return _TYPES[number]
 
 
-def _names(noted: Sequence[Named]) -> Sequence[str]:
+def texts(noted: Sequence[Named]) -> Sequence[str]:
     """The texts of names."""
     raw = [name for name in noted if name.__class__ is bytes]
     if not raw:
         return cast(Sequence[str], noted)
-    texts = _texts(raw)
     if len(raw) == len(noted):
-        return texts
-    made = iter(texts)
+        return _made(raw)
+    made = iter(_made(raw))
     return [next(made) if name.__class__ is bytes else cast(str, name) for name in noted]
 
 
-def _texts(noted: list[bytes]) -> list[str]:
+def _made(noted: list[bytes]) -> list[str]:
     """:func:`named` for many names, by a few calls when none of them is odd."""
     keys, text = noted, b"\n".join(noted)
     if text.translate(None, _PLAIN):  # at least one wire name: each has a zero

@@ -52,8 +52,13 @@ def settings(config: Config, token: str, listening: Listening) -> Settings:
         stale=float(config.cache.stale),
         handling=_handling(config),
         plain=config.listen.web_plain_http,
-        recording=Recording(config.query_log.record, config.query_log.clients),
+        recording=_recording(config),
     )
+
+
+def _recording(config: Config) -> Recording:
+    found = config.query_log
+    return Recording(found.record, found.clients, tuple(map(str, found.exempt)))
 
 
 def keeping(config: Config) -> Keeping:

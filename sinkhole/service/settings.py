@@ -95,7 +95,7 @@ def parse(line: bytes) -> Settings:
         data["stale"],
         Handling(**{**data["handling"], "rebinding": allowed if allowed is None else tuple(allowed)}),
         data["plain"],
-        Recording(*data["recording"]),
+        Recording(*map(_frozen, data["recording"])),
     )
 
 

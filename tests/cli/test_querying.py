@@ -34,7 +34,7 @@ def logged(site: Site) -> Site:
         {"name": "www.example.com", "ago": 1, "action": "block", "list": "ai", "judged": "answer"},
     ]  # fmt: skip
     for told in members:
-        at = NOW - timedelta(minutes=told.pop("ago"))
+        at = datetime.now(UTC) - timedelta(minutes=told.pop("ago"))
         write(directory, at, line(at, **told))
     return site
 

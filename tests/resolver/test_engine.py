@@ -205,6 +205,33 @@ def test_a_long_blocked_name_without_edns() -> None:
         assert len(answer(target, wire(name), tcp=True).answer[0]) == 29
 
 
+@pytest.mark.parametrize("edns", [-1, 0])
+def test_names_of_any_length_are_answered_as_without_a_form(edns: int) -> None:
+    """Below a blocked name, after another one was answered: up to where there is no room for the addresses, for the
+    error, and for the name itself."""
+    extra = wire("blocked.test", edns=edns, payload=512)[len(wire("blocked.test")) :]
+    head = wire("blocked.test", edns=edns)[:12]
+    seen = set()
+    for addresses in (1, 20):
+        long, short = (engine(mode="null-ip")[0] for _ in range(2))
+        long.blocking = short.blocking = blocking([f"192.0.2.{number}" for number in range(addresses)])
+        handle(short, wire("blocked.test", edns=edns, payload=512))
+        for octets in (*range(20, 300, 7), *range(225, 250)):
+            labels = bytes((40,)) + b"x" * 40
+            name = labels * (octets // 41) + (bytes((octets % 41 or 1,)) + b"y" * (octets % 41 or 1))
+            packet = head + name + b"\x07blocked\x04test\0\0\1\0\1" + extra
+            long.forget()
+            replies = [handle(target, packet, tcp) for tcp in (False, True) for target in (long, short)]
+            assert replies[0] == replies[1]
+            assert replies[2] == replies[3]
+            long.forget()
+            assert handle(long, packet, True) == handle(short, packet, True)
+            message = dns.message.from_wire(replies[0] or b"")
+            seen.add((message.rcode(), bool(message.flags & dns.flags.TC), bool(message.options)))
+    assert {(0, False, not edns), (0, True, False), (1, False, False)} <= seen
+    assert ((0, False, False) in seen) or edns
+
+
 def test_a_new_policy_forgets_what_the_former_decided() -> None:
     target, told = engine()
     answer(target, wire("blocked.test"))
@@ -247,7 +274,7 @@ def test_item_17_prepared_answers_are_bounded(monkeypatch: pytest.MonkeyPatch) -
         for packet in (wire(name), wire(name, edns=0, payload=512 + number), wire(f"{number % 70}.test")):
             assert handle(target, packet)
         assert sum(map(len, target._told.values())) == target._kept <= 50
-        assert sum(map(len, target._forms.values())) == target._forms_kept <= 20
+        assert sum(1 + len(form.alike) for form in target._forms.values()) <= target._forms_kept <= 20
 
 
 def test_the_cache_answers_everyone_with_the_age_and_in_his_own_way() -> None:

@@ -122,7 +122,7 @@ def test_a_line_has_what_decided(world: World) -> None:
         ((AAAA, Outcome.FORWARDED, 3, FORWARD), {"type": "AAAA", "action": "forward", "rcode": "NXDOMAIN"}),
         ((A, Outcome.LOCAL, 0), {"type": "A", "action": "local", "rcode": "NOERROR"}),
         ((b"\0\xff\0\1", Outcome.LOCAL, 0, FORWARD), {"type": "ANY", "action": "forward", "rcode": "NOERROR"}),
-        ((A, Outcome.DENIED, 5), {"type": "A", "rcode": "REFUSED"}),
+        ((A, Outcome.REFUSED, 4), {"type": "A", "rcode": "NOTIMP"}),
         ((A, Outcome.DROPPED, None, BLOCK), {"type": "A", "action": "block", "directive": "xx-2025-01-01"}),
         ((b"\0\x10\0\3", Outcome.REFUSED, 5), {"type": "TXT", "class": "CH", "rcode": "REFUSED"}),
         ((b"\x01\x01\0\1", Outcome.CACHED, 2, FORWARD), {"type": "CAA", "action": "forward", "rcode": "SERVFAIL"}),
@@ -413,17 +413,28 @@ def test_what_an_answer_led_to_is_named_as_the_reason(world: World) -> None:
     assert (line["action"], line["outcome"], line["list"], line["judged"]) == ("block", "blocked", "ai", "answer")
 
 
-def test_who_may_not_ask_and_what_is_refused(world: World) -> None:
+def test_what_is_refused_is_written_down_and_strangers_are_not(world: World) -> None:
+    """Whoever may not ask, with whatever, cannot fill the log."""
     target = engine(world, access=Rules(allow=("192.0.2.0/24",)))
-    asked(target, "example.net", peer=("198.51.100.7", 4242))
-    asked(target, "example.net", qtype="AXFR")
-    target.handle(wire("version.bind", "TXT")[:-1] + b"\3", (CLIENT, 1), lambda reply, to: None)
-    target.handle(wire("x.test")[:14], (CLIENT, 1), lambda reply, to: None)  # cut short: no name is known
+    chaos = wire("version.bind", "TXT")[:-1] + b"\3"
+    for client in ("198.51.100.7", CLIENT):
+        asked(target, "example.net", "x.blocked.example.com", peer=(client, 4242))
+        asked(target, "example.net", qtype="AXFR", peer=(client, 4242))
+        target.handle(chaos, (client, 1), lambda reply, to: None)
+        target.handle(wire("x.test")[:14], (client, 1), lambda reply, to: None)  # cut short: no name is known
     assert [(line["client"], line["type"], line["outcome"], line["rcode"]) for line in world.written()] == [
-        ("198.51.100.7", "A", "denied", "REFUSED"),
-        ("192.0.2.7", "AXFR", "refused", "REFUSED"),
-        ("192.0.2.7", "TXT", "local", "NOERROR"),
+        (CLIENT, "A", "forwarded", "NOERROR"),
+        (CLIENT, "A", "blocked", "NOERROR"),
+        (CLIENT, "AXFR", "refused", "REFUSED"),
+        (CLIENT, "TXT", "local", "NOERROR"),
     ]
+
+
+def test_of_clients_that_are_exempt_nothing_is_written(world: World) -> None:
+    world.recorder.configure(Recording(exempt=("192.0.2.8/29", "2001:db8::/32")))
+    for client in ("192.0.2.7", "192.0.2.8", "192.0.2.15", "192.0.2.16", "2001:db8::1", "::ffff:192.0.2.9", "::1"):
+        note(world.recorder, client=client)
+    assert [line["client"] for line in world.written()] == ["192.0.2.7", "192.0.2.16", "::1"]
 
 
 def test_the_client_is_the_one_that_a_trusted_forwarder_names(world: World) -> None:

@@ -247,10 +247,9 @@ SETTINGS: dict[str, Any] = {
         "ads": {"block": ["ads.example.org"]},
         "watched": {"block": ["watched.example.org"]},
         "odd": {"block": ["odd.example.org"]},
-        "cloaked": {"block": ["cloaked.example.net"]},
     },
     "policy": [
-        {"groups": ["all"], "directives": ["kr-mofa-2025-02-05"], "lists": ["ads", "cloaked"]},
+        {"groups": ["all"], "directives": ["kr-mofa-2025-02-05"], "lists": ["ads"]},
         {"groups": ["all"], "lists": ["watched"], "action": "observe"},
         {"groups": ["all"], "lists": ["odd"], "action": "warn"},
     ],

@@ -28,7 +28,7 @@ def test_settings_survive_the_control_channel(mode: str | tuple[str, ...], handl
         cache=1 << 20,
         stale=3600.0,
         handling=handling,
-        recording=Recording("decisions", "network"),
+        recording=Recording("decisions", "network", ("192.0.2.0/24",)),
     )
 
     line = settings.line()

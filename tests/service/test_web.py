@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import ssl
@@ -122,6 +123,76 @@ def test_plain_http_for_a_proxy_although_there_is_a_certificate(site: Site) -> N
             return [(line["client"], line["outcome"]) for line in lines]
 
         running.eventually(lambda: sorted(recorded()) == [("192.0.2.7", "forwarded"), ("198.51.100.7", "denied")])
+
+
+NGINX = """
+daemon off; pid {directory}/nginx.pid; error_log {directory}/error.log; worker_processes 1;
+events {{}}
+http {{
+    access_log off; client_body_temp_path {directory}/body; proxy_temp_path {directory}/proxy;
+    fastcgi_temp_path {directory}/fastcgi; uwsgi_temp_path {directory}/uwsgi; scgi_temp_path {directory}/scgi;
+    server {{
+        listen 127.0.0.1:{port} ssl http2;
+        ssl_certificate {directory}/cert.pem; ssl_certificate_key {directory}/key.pem;
+        {location}
+    }}
+}}
+"""
+
+
+def test_nginx_as_the_page_has_it(site: Site, peer: Callable[[str], str]) -> None:
+    """Its client is in his group, and cannot say that he is another."""
+    page = (Path(__file__).parents[2] / "docs/resolver.md").read_text()
+    location = re.search(r"^location /dns-query \{$.*?^\}$", page, re.M | re.S)
+    assert location
+    made = certificate(site.directory)
+    settings = {
+        "workers": 1,
+        "listen": LISTEN,
+        "access": {"proxies": ["127.0.0.1"]},
+        "groups": {"guests": {"clients": ["127.0.0.2"]}, "laptops": {"tokens": ["laptop-7f3a"]}},
+        "lists": {"own": {"block": ["example.org"]}, "other": {"block": ["example.net"]}},
+        "policy": [{"groups": ["guests"], "lists": ["own"]}, {"groups": ["laptops"], "lists": ["other"]}],
+    }
+    query = dns.message.make_query(OTHER, "A").to_wire()
+    with site.running(settings) as running:
+        (port,) = free(1)
+        inside = location[0].replace("127.0.0.1:8053", f"127.0.0.1:{running.endpoints[-1][1]}")
+        config = site.write("nginx.conf", NGINX.format(directory=site.directory, port=port, location=inside))
+        command = [peer("nginx"), "-c", str(config), "-e", str(site.directory / "error.log")]
+        with subprocess.Popen(command, stderr=subprocess.DEVNULL) as proxy:
+            try:
+                running.eventually(lambda: _listens(port))
+
+                def ask(source: str, path: str = "", **headers: str) -> list[str]:
+                    transport = httpx.HTTPTransport(
+                        http2=True, verify=ssl.create_default_context(cafile=str(made.cert)), local_address=source
+                    )
+                    with httpx.Client(transport=transport, trust_env=False) as client:
+                        named = {name.replace("_", "-"): value for name, value in headers.items()}
+                        url = f"https://127.0.0.1:{port}/dns-query{path}"
+                        said = client.post(url, content=query, headers={**TYPE, **named}, timeout=PATIENCE)
+                    assert said.status_code == (400 if "forwarded" in headers else 200)
+                    return addresses(dns.message.from_wire(said.content)) if said.status_code == 200 else []
+
+                assert ask("127.0.0.2") == ["0.0.0.0"]
+                assert ask("127.0.0.3") == FORWARDED
+                assert ask("127.0.0.2", x_forwarded_for="127.0.0.3") == ["0.0.0.0"]
+                assert ask("127.0.0.3", "/laptop-7f3a", x_forwarded_for="127.0.0.2") == FORWARDED
+                assert ask("127.0.0.2", forwarded="for=127.0.0.3") == []
+                query = dns.message.make_query("x.example.net", "A").to_wire()
+                assert ask("127.0.0.3", "/laptop-7f3a") == ["0.0.0.0"]
+                assert ask("127.0.0.3") == FORWARDED
+            finally:
+                proxy.terminate()
+
+
+def _listens(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), 1).close()
+    except OSError:
+        return False
+    return True
 
 
 def test_a_killed_web_process_is_back_within_a_second_and_dns_goes_on(site: Site) -> None:

@@ -276,6 +276,9 @@ def test_what_is_forwarded_is_kept_for_the_lowest_of_its_times(
                 kept = post(client, wire(name)).headers["Cache-Control"]
                 assert kept.startswith("private, max-age=")
                 assert most - 2 <= int(kept.rpartition("=")[2]) <= most
+        for number in range(20):
+            assert post(client, wire(f"x{number}.example.com")).content[:2] == b"\0\0"
+        assert len({asked.packet[:2] for asked in upstream.asked}) > 15  # whatever clients send, 0 for the most part
 
 
 def test_failures_are_not_kept() -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from mmap import mmap
 from sys import byteorder
 from typing import Any
@@ -22,8 +22,9 @@ _SIZES = {socket.AF_INET: 16, socket.AF_INET6: 28}
 _SIZE: Any = "N"  # size_t to memoryview.cast
 _NOW = getattr(socket, "MSG_DONTWAIT", 0)
 
-#: Takes a datagram and its peer, and gives the reply, if there is one now.
-Take = Callable[[bytes, bytes], bytes | None]
+#: Takes a datagram, the octets of the address it is from, the peer, and what sends to that later; gives the reply, if
+#: there is one now.
+Take = Callable[[bytes, bytes, bytes, Callable[[bytes, bytes], None]], bytes | None]
 
 
 class _Vector(ctypes.Structure):
@@ -67,12 +68,14 @@ CALLS = _calls()
 class Batches:
     """What comes to ``sock``, where there are :data:`CALLS`. A *peer* is the octets of a socket address; with
     ``arrival`` it is filled up to :data:`ADDRESS` octets, and behind them the control message tells which address was
-    asked (the socket was told to add it), by which the reply leaves from there."""
+    asked (the socket was told to add it), by which the reply leaves from there. ``odd`` are source ports."""
 
-    def __init__(self, sock: socket.socket, arrival: bool) -> None:
+    def __init__(self, sock: socket.socket, arrival: bool, odd: Set[bytes]) -> None:
         assert CALLS
         self._receive, self._send = CALLS
         self._sock = sock
+        self._odd = odd
+        self._address = (8, 28) if sock.family == socket.AF_INET6 else (4, 8)  # with the scope, as clients differ by it
         count = BATCH + 1  # the last slot is for what is sent later
         self._memory = mmap(-1, count * _SLOT)
         base = ctypes.addressof(ctypes.c_char.from_buffer(self._memory))
@@ -104,8 +107,8 @@ class Batches:
             self._told = _column(outgoing, _SIZE, _Header.control_size.offset)
         self._room = memoryview(bytes(self._asked or b"")).cast(_SIZE)
 
-    def drain(self, take: Take) -> None:
-        """Let ``take`` have what has come, and send its replies."""
+    def drain(self, take: Take, take_odd: Take) -> None:
+        """Let ``take`` have what has come, and ``take_odd`` what has come from odd ports, and send their replies."""
         if self._asked:
             self._asked[:] = self._room
         count = self._receive(self._sock.fileno(), self._first, BATCH, _NOW, None)
@@ -114,9 +117,12 @@ class Batches:
         if self._asked and self._told:
             self._told[:count] = self._asked[:count]
         memory, received, sent = self._memory, self._received, self._sent
+        odd, send, (first, last) = self._odd, self.send, self._address
         begin = 0
-        for number, peer, end, at, reply_at in self._slots if count == BATCH else self._slots[:count]:
-            if reply := take(memory[at : at + received[number]], memory[peer:end]):
+        for number, start, end, at, reply_at in self._slots if count == BATCH else self._slots[:count]:
+            peer = memory[start:end]
+            answer = take_odd if peer[2:4] in odd else take
+            if reply := answer(memory[at : at + received[number]], peer[first:last], peer, send):
                 memory[reply_at : reply_at + len(reply)] = reply
                 sent[number] = len(reply)
             else:

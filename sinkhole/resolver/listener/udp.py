@@ -54,31 +54,23 @@ def serve_udp(sock: socket.socket, engine: Engine) -> Callable[[], None]:
 
 
 def _by_batches(sock: socket.socket, engine: Engine, arrival: bool, host: str, port: int) -> Callable[[], None]:
-    batches = Batches(sock, arrival)
-    answer, send = engine.answer, batches.send
-    odd = {number.to_bytes(2) for number in (*_MUTE, _SERVER, port)}
-    six = sock.family == socket.AF_INET6
-    start, size, end = (8, 16, 28) if six else (4, 4, 8)  # of the address; its scope is told apart by engines
-    asked = ADDRESS + socket.CMSG_LEN(0) + (0 if six else 8)  # in6_pktinfo in ipv6(7), in_pktinfo in ip(7)
+    batches = Batches(sock, arrival, {number.to_bytes(2) for number in (*_MUTE, _SERVER, port)})
+    size, pktinfo = (16, 0) if sock.family == socket.AF_INET6 else (4, 8)  # in6_pktinfo in ipv6(7), in_pktinfo in ip(7)
+    asked = ADDRESS + socket.CMSG_LEN(0) + pktinfo
 
-    def take(packet: bytes, peer: bytes) -> bytes | None:
-        if peer[2:4] in odd:
-            return take_odd(packet, peer)
-        return answer(packet, peer[start:end], peer, send)
-
-    def take_odd(packet: bytes, peer: bytes) -> bytes | None:
+    def take_odd(packet: bytes, address: bytes, peer: bytes, send: Callable[[bytes, bytes], None]) -> bytes | None:
         own = peer[asked : asked + size] if arrival else socket.inet_pton(sock.family, host)
         source = int.from_bytes(peer[2:4])
-        if _unwelcome(source, port, peer[start : start + size] == own):
+        if _unwelcome(source, port, address[:size] == own):
             return b""
         if source != _SERVER:
-            return answer(packet, peer[start:end], peer, send)
-        reply = answer(packet, peer[start:end], peer, partial(_send_brief, send))
+            return engine.answer(packet, address, peer, send)
+        reply = engine.answer(packet, address, peer, partial(_send_brief, send))
         return reply and brief(reply)
 
     def drain() -> None:
         engine.tick()
-        batches.drain(take)
+        batches.drain(engine.answer, take_odd)
 
     return drain
 
