@@ -33,10 +33,10 @@ PROBE = "sinkhole-address-probe.example"
 _PROBE = re.compile(rb"\x00?[\x0b\x23]ip-([0-9a-f]{8}|[0-9a-f]{32})\x16sinkhole-address-probe\x07example\x00", re.I)
 _RCODES = {2: "servfail", 3: "nxdomain", 5: "refused"}
 _SINKS = {ip_address("0.0.0.0").packed, ip_address("::").packed}
-#: How many questions are under way at once, and for how long, in seconds, nothing may come before those without an
-#: answer are asked again, or at the end given up.
-WINDOW = 128
-QUIET = (0.1, 0.3, 1.0, 3.0)
+#: How many questions are under way at once at first, and at most, more for each time that all of them stay silent; and
+#: for how long, in seconds, nothing may come before those without an answer are asked again, or at the end given up.
+WINDOW, MAX_WINDOW = 128, 4096
+QUIET = (0.1, 0.3, 0.6, 2.0)
 
 
 class Question(NamedTuple):
@@ -67,7 +67,7 @@ def ask(port: int, questions: Sequence[Question], patience: Sequence[float] = QU
         for first in range(0, len(questions), 0x10000):
             left = list(range(first, min(first + 0x10000, len(questions))))
             for turn, quiet in enumerate(patience):
-                _ask_some(client, questions, left, words, quiet, WINDOW << turn)
+                _ask_some(client, questions, left, words, quiet, WINDOW << 2 * turn)
                 left = [at for at in left if words[at] == DROP]
     return words
 
@@ -93,7 +93,8 @@ def _ask_some(
         if not select.select([client], [], [], quiet)[0]:
             if sent == len(numbers):
                 return
-            allowed += window  # those that stay silent must not keep the rest from being asked
+            allowed = sent + window  # those that stay silent must not keep the rest from being asked
+            window = min(2 * window, MAX_WINDOW)
         with suppress(BlockingIOError, ConnectionRefusedError):
             while True:
                 packet = client.recv(65535)
