@@ -92,7 +92,7 @@ def test_lists_of_every_syntax_pass(data: bytes) -> None:
         (b"ads.example.com\r\ra\x7f\n", "binary, not a list: byte 0x7f in line 3"),
         (b"\x89PNG\r\n\x1a\n\x00", "binary, not a list: byte 0x00 in line 3"),
         (codecs.BOM_UTF32_LE + "ads.example.com".encode("utf-32-le"), "binary, not a list: byte 0x00 in line 1"),
-        (gzip.compress(b"ads.example.com\n"), "gzip data inside gzip data, not a list"),
+        (gzip.compress(b"ads.example.com\n", mtime=0), "gzip data inside gzip data, not a list"),
         (zipped(), "a zip archive, not a list"),
         (tarred(), "binary, not a list: byte 0x00 in line 1"),
         (bz2.compress(b"ads.example.com\n"), "bzip2 data, not a list"),

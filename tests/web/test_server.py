@@ -28,7 +28,7 @@ from tests.web.frames import Client, http2, status
 from tests.web.serving import Web, serving
 
 LOCAL = "127.0.0.1"
-WIRE = dns.message.make_query("x.blocked.test", "A").to_wire()
+WIRE = dns.message.make_query("x.blocked.test", "A", id=0).to_wire()
 PATH = f"/dns-query?dns={urlsafe_b64encode(WIRE).rstrip(b'=').decode()}"
 GET = f"GET {PATH} HTTP/1.1\r\nHost: dns.example.test\r\n\r\n".encode()
 HEAD_OF_POST = f"POST /dns-query HTTP/1.1\r\nHost: x\r\nContent-Type: {MESSAGE}\r\n".encode()
