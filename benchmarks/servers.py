@@ -224,7 +224,7 @@ def _recursor(listed: Path, place: Place) -> Sequence[str]:
     rules = place.directory / "rpz.lua"
     rules.write_text(f'rpzFile("{listed}", {{policyName="bench", ignoreDuplicates=true}})\n')
     return (
-        "pdns_recursor", f"--config-dir={place.directory}", f"--socket-dir={place.directory}", "--daemon=no",
+        "pdns_recursor", f"--config-dir={place.directory}", "--socket-dir=.", "--daemon=no",
         "--write-pid=no", "--local-address=127.0.0.1", f"--local-port={place.port}", f"--lua-config-file={rules}",
         f"--forward-zones-recurse=.=127.0.0.1:{place.upstream}", "--dont-query=", "--dnssec=off", "--threads=1",
         "--pdns-distributes-queries=no", "--security-poll-suffix=", "--quiet=yes", "--loglevel=3",

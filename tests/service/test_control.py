@@ -8,7 +8,9 @@ import stat
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from itertools import takewhile
 from pathlib import Path
+from tempfile import gettempdir
 from typing import Any
 
 import pytest
@@ -133,7 +135,7 @@ def test_an_instance_that_ends_in_between(tmp_path: Path, answer: bytes) -> None
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else")
 def test_somebody_else_gets_nothing(tmp_path: Path) -> None:
     """Neither by the mode of the socket, nor when that were open to all."""
-    for directory in (tmp_path, *tmp_path.parents[:2]):
+    for directory in takewhile(lambda each: each != Path(gettempdir()), (tmp_path, *tmp_path.parents)):
         directory.chmod(0o755)
     with serving(tmp_path) as path:
         for mode in (0o600, 0o666):

@@ -359,7 +359,7 @@ def test_who_asks_is_who_is_connected(web: Web, client: httpx.Client) -> None:
 
 
 def test_queries_at_once_are_answered_as_answers_come(server: ssl.SSLContext, trusting: ssl.SSLContext) -> None:
-    """A hundred over one connection; one whose upstream is slow holds none of them up."""
+    """Many over one connection; one whose upstream is slow holds none of them up."""
     others = threading.Event()
 
     def script(asked: Asked) -> list[bytes]:
@@ -378,14 +378,14 @@ def test_queries_at_once_are_answered_as_answers_come(server: ssl.SSLContext, tr
 
             await one("first.blocked.test")
             slow = asyncio.create_task(one("slow.example.com"))
-            await asyncio.gather(*(one(f"x{n}.blocked.test") for n in range(99)))
+            await asyncio.gather(*(one(f"x{n}.blocked.test") for n in range(20)))
             others.set()
             await slow
         return done
 
     with DnsServer(script) as upstream, serving([Server("udp", LOCAL, upstream.port)], tls=lambda: server) as web:
         done = asyncio.run(all_at_once(web.port))
-        assert len(done) == 101
+        assert len(done) == 22
         assert done[-1] == "slow.example.com"
 
 
