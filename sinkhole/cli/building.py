@@ -88,7 +88,7 @@ def build(
             accept=accept_change,
             keep=not dry_run,
             cache=cache,
-            test=partial(job.unexpected, now=now),
+            test=partial(job.unexpected, now=now) if job.expected else None,
             seals=seals,
             progress=bars.update,
         )

@@ -131,8 +131,6 @@ class Job(NamedTuple):
 
     def unexpected(self, made: Bundle, now: datetime) -> Iterator[str]:
         """The expectations of the configuration that a bundle does not meet."""
-        if not self.expected:
-            return
         from sinkhole.policy.expect import failures  # and with it all that decides
 
         yield from failures(made, self.expected, now)

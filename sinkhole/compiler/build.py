@@ -23,7 +23,7 @@ from sinkhole.compiler.parsed import Cache
 from sinkhole.compiler.planned import ListPlan, Plan, SourcePlan
 from sinkhole.compiler.source import SourceRules, Text
 from sinkhole.compiler.tool import tool
-from sinkhole.errors import FeedError, FormatError, GuardError
+from sinkhole.errors import FeedError, FormatError, SinkholeError
 from sinkhole.feeds.body import shown
 from sinkhole.feeds.store import Copy, Fetcher, Store
 from sinkhole.rules import ENFORCED
@@ -231,13 +231,13 @@ def build(
     accept: bool = False,
     keep: bool = True,
     cache: Cache | None = None,
-    test: Callable[[bundle.Bundle], Iterable[str]] = lambda _: (),
+    test: Callable[[bundle.Bundle], Iterable[str]] | None = None,
     seals: Seals | None = None,
     progress: Progress = quiet,
 ) -> Built:
     """Compile ``plan`` into a bundle below ``directory`` and make it the current one; not ``keep``: change nothing.
 
-    ``test`` gives what is wrong with the bundle that was made; then it raises GuardError and the one in use stays.
+    ``test`` gives what is wrong with the bundle that is to be used; then it raises SinkholeError, and the other stays.
     ``seals`` know the hashes of files that did not change.
 
     What a guard refuses is left out unless ``accept``. When the inputs are those of the bundle in use, or of one that
@@ -250,6 +250,8 @@ def build(
     wanted = inputs(plan, feeds)
     if before and wanted in (before.inputs, back and back.inputs):
         left = back.left if back and wanted == back.inputs != before.inputs else ""
+        if test:
+            _try(before.path, test, seals)
         return Built(before.path, tuple(before.manifest["lists"]), (), feeds, before=before, kept=keep, left=left)
     choice = compile_lists(plan, plan.lists, feeds, before, accept=accept, cache=cache, progress=progress)
     described = tuple(map(describe, choice.lists))
@@ -257,13 +259,18 @@ def build(
     if keep:
         progress("bundle", 0, None)
         path = _write(plan, choice, described, directory)
-        if wrong := list(test(bundle.load(path, seals.sha256))):
-            raise GuardError("\n".join([*wrong, "the bundle in use stays in use"]))
+        _try(path, test, seals)
         history.use(directory, path)
         bundle.prune(directory, KEEP)
         progress("bundle", 1, 1)
     changed = before is None or path != before.path
     return Built(path, described, choice.lists, feeds, choice.refused, choice.accepted, before, changed, keep)
+
+
+def _try(path: Path, test: Callable[[bundle.Bundle], Iterable[str]] | None, seals: Seals) -> None:
+    made = bundle.load(path, seals.sha256)
+    if test and (wrong := list(test(made))):
+        raise SinkholeError("\n".join([*wrong, "the bundle in use stays in use"]))
 
 
 def _write(plan: Plan, choice: Choice, described: Iterable[Mapping[str, Any]], directory: Path) -> Path:

@@ -8,6 +8,7 @@ import signal
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import dns.edns
 import dns.message
@@ -65,6 +66,19 @@ def test_a_reload_of_a_bad_configuration_changes_nothing(site: Site) -> None:
         ran = site.run("reload", "-c", config, code=1)
         assert ran.out == ""
         assert re.fullmatch(rf"sinkhole: {config}:\d+:\d+: blocking.mode: unknown mode 'nxdomian'; .*\n", ran.err)
+        assert addresses(running.ask("other.example.com")) == FORWARDED
+        assert addresses(running.ask("bad.example.com")) == BLOCKED
+
+
+@pytest.mark.parametrize("more", [{}, {"block": ["bad.example.com", "other.example.com"]}])
+def test_a_reload_that_the_configuration_s_own_tests_fail_changes_nothing(site: Site, more: dict[str, Any]) -> None:
+    """Whether there is anything to build for it or not."""
+    with site.running(SETTINGS) as running:
+        wrong = [{"name": "bad.example.com", "action": "forward"}]
+        config = edit(running, expect=wrong, blocking={"mode": "nxdomain"}, **more)
+        ran = site.run("reload", "-c", config, code=1)
+        assert "bad.example.com A for 127.0.0.1 at " in ran.err
+        assert "expected forward, is block" in ran.err
         assert addresses(running.ask("other.example.com")) == FORWARDED
         assert addresses(running.ask("bad.example.com")) == BLOCKED
 
