@@ -69,15 +69,19 @@ CALLS = _calls()
 class Batches:
     """What comes to ``sock``, where there are :data:`CALLS`. A *peer* is the octets of a socket address; with
     ``arrival`` it is filled up to :data:`ADDRESS` octets, and behind them the control message tells which address was
-    asked (the socket was told to add it), by which the reply leaves from there. ``odd`` are source ports."""
+    asked (the socket was told to add it), by which the reply leaves from there. ``odd`` are source ports; ``soon``
+    calls a function when all that happens now is done."""
 
-    def __init__(self, sock: socket.socket, arrival: bool, odd: Set[bytes]) -> None:
+    def __init__(
+        self, sock: socket.socket, arrival: bool, odd: Set[bytes], soon: Callable[[Callable[[], None]], object]
+    ) -> None:
         assert CALLS
         self._receive, self._send = CALLS
         self._sock = sock
         self._odd = odd
         self._address = (8, 28) if sock.family == socket.AF_INET6 else (4, 8)  # with the scope, as clients differ by it
-        count = BATCH + 1  # the last slot is for what is sent later
+        self._soon = soon
+        count = 2 * BATCH  # the other half of the slots is for what is sent later
         self._memory = mmap(-1, count * _SLOT)
         base = ctypes.addressof(ctypes.c_char.from_buffer(self._memory))
         vectors = (_Vector * (2 * count))()
@@ -89,7 +93,7 @@ class Batches:
             (number, at, at + peer, at + ADDRESS + _CONTROL, at + ADDRESS + _CONTROL + MAX_RECEIVED)
             for number, at in enumerate(range(0, count * _SLOT, _SLOT))
         ]
-        *self._slots, self._later = slots
+        self._slots, self._later, self._waiting = slots[:BATCH], slots[BATCH:], 0
         for number, at, _, received, sent in slots:
             told = base + at + ADDRESS if arrival else None
             for messages, octets, room in ((incoming, received, MAX_RECEIVED), (outgoing, sent, 0)):
@@ -133,14 +137,23 @@ class Batches:
         self._flush(begin, count)
 
     def send(self, reply: bytes, peer: bytes) -> None:
-        """Send what was not ready at once."""
-        _, at, _, _, reply_at = self._later
+        """Send what was not ready at once, together with all else that is ready now."""
+        if self._waiting == BATCH:
+            self.flush()
+        elif not self._waiting:
+            self._soon(self.flush)
+        number, at, _, _, reply_at = self._later[self._waiting]
+        self._waiting += 1
         self._memory[at : at + len(peer)] = peer
         self._memory[reply_at : reply_at + len(reply)] = reply
-        self._sent[BATCH] = len(reply)
+        self._sent[number] = len(reply)
         if self._told:  # what came before the socket was told to add it has none
-            self._told[BATCH] = int.from_bytes(peer[ADDRESS : ADDRESS + ctypes.sizeof(ctypes.c_size_t)], byteorder)
-        self._flush(BATCH, BATCH + 1)
+            self._told[number] = int.from_bytes(peer[ADDRESS : ADDRESS + ctypes.sizeof(ctypes.c_size_t)], byteorder)
+
+    def flush(self) -> None:
+        """Send what waits."""
+        waiting, self._waiting = self._waiting, 0
+        self._flush(BATCH, BATCH + waiting)
 
     def _flush(self, begin: int, end: int) -> None:
         """Send the replies of some slots. One that cannot be sent is lost, as UDP may lose: a full buffer, no way."""
