@@ -56,15 +56,17 @@ class Cache:
 
     def put(self, key: bytes, response: Response, now: float) -> None:
         """Remember ``response`` if its TTL allows."""
-        if key in self._entries:
+        entries = self._entries
+        if key in entries:
             self._drop(key)
         cost = _cost(key, response)
         if not response.ttl or cost > self.budget:
             return
-        self._entries[key] = Entry(response, now)
+        entries[key] = Entry(response, now)
         self.size += cost
         while self.size > self.budget:
-            self._drop(next(iter(self._entries)))
+            oldest, entry = entries.popitem(last=False)
+            self.size -= _cost(oldest, entry.response)
 
     def _drop(self, key: bytes) -> None:
         self.size -= _cost(key, self._entries.pop(key).response)

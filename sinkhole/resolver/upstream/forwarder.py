@@ -86,25 +86,27 @@ class Forwarder:
 
         A failure that says nothing about the name has a TTL of 0.
         """
+        crowd = self.crowd
         if self._token in query.name:
             self._looped(client)
-        elif self.crowd.enter(client):
-            key = query.key + bytes((bool(query.flags & RD),))
+        elif crowd.enter(client):
+            key = query.key + (b"\1" if query.flags & RD else b"\0")
             if lookup := self._lookups.get(key):
                 lookup.askers.append(Waiting(done, client))
                 return
-            if (domains := self.crowd.start(query.name)) is not None:
-                self._lookups[key] = lookup = Lookup(self, query, key, domains, Waiting(done, client))
+            if crowd.start(query.name):
+                self._lookups[key] = lookup = Lookup(self, query, key, Waiting(done, client))
                 lookup.advance(self.strategy.width)
                 return
-            self.crowd.leave(client)
+            crowd.leave(client)
         done(failure(NO_REACHABLE_AUTHORITY)._replace(ttl=0))
 
     def finish(self, lookup: Lookup, response: Response) -> None:
         del self._lookups[lookup.key]
-        self.crowd.end(lookup.domains)
+        crowd = self.crowd
+        crowd.end(lookup.query.name)
         for _, client in lookup.askers:
-            self.crowd.leave(client)
+            crowd.leave(client)
         for done, _ in lookup.askers:
             done(response)
 
