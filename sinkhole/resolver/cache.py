@@ -10,18 +10,19 @@ from collections import OrderedDict
 from sinkhole.resolver.message import NOERROR, NXDOMAIN, Response
 
 #: What an entry costs beside its octets, measured with tracemalloc on CPython 3.11: dict slots, tuples, headers.
-OVERHEAD = 560
+OVERHEAD = 600
 _NAME = 50  # octets of one name's header and slot
 
 
 class Entry:
-    """A response, when it was ``stored``, how many ``hits`` it had, and the instant before which it is not to be asked
-    for again (``retry``)."""
+    """A response, what it costs in bytes, when it was ``stored``, how many ``hits`` it had, and the instant before
+    which it is not to be asked for again (``retry``)."""
 
-    __slots__ = ("hits", "response", "retry", "stored")
+    __slots__ = ("cost", "hits", "response", "retry", "stored")
 
-    def __init__(self, response: Response, stored: float) -> None:
+    def __init__(self, response: Response, cost: int, stored: float) -> None:
         self.response = response
+        self.cost = cost
         self.stored = stored
         self.hits = 0
         self.retry = stored
@@ -62,14 +63,13 @@ class Cache:
         cost = _cost(key, response)
         if not response.ttl or cost > self.budget:
             return
-        entries[key] = Entry(response, now)
+        entries[key] = Entry(response, cost, now)
         self.size += cost
         while self.size > self.budget:
-            oldest, entry = entries.popitem(last=False)
-            self.size -= _cost(oldest, entry.response)
+            self.size -= entries.popitem(last=False)[1].cost
 
     def _drop(self, key: bytes) -> None:
-        self.size -= _cost(key, self._entries.pop(key).response)
+        self.size -= self._entries.pop(key).cost
 
 
 def failed(response: Response) -> bool:

@@ -87,6 +87,7 @@ class Lookup:
         self.route = route
         self.cache = cache
         self.handling = handling
+        self._low, self._high = handling.low, handling.high
         self.counters = counters or Counters()
         self._rebinding = None if handling.rebinding is None else Rebinding(handling.rebinding)
         self._clock = clock
@@ -179,13 +180,12 @@ class Lookup:
 
     def _handled(self, query: Query, response: Response) -> Response:
         """What is to be known of an upstream's answer."""
-        handling = self.handling
         if response.ttls:
-            response = _bounded(response, handling.low, handling.high)
+            response = _bounded(response, self._low, self._high)
             if self._rebinding and (instead := self._rebinding.answer(query, response)):
                 self.counters.rebound += 1
                 return instead
-            if response.names and not handling.cloaking:
+            if response.names and not self.handling.cloaking:
                 return response._replace(names=())
         return response
 

@@ -362,7 +362,8 @@ def _addresses(packet: bytes, ident: int, question: bytes) -> Response | None:
         if data and (len(packet) < rest + data or (options := _read_options(packet, rest, rest + data)) is None):
             return None
     ttls = (6,) if answers == 1 else tuple(range(6, end - start, step))
-    return Response(NOERROR, authentic, (answers, 0, 0), packet[start:end], ttls, ttl, options or b"")
+    found_ = NOERROR, authentic, (answers, 0, 0), packet[start:end], ttls, ttl, options or b"", False, (), ()
+    return tuple.__new__(Response, found_)
 
 
 @lru_cache(1024)

@@ -9,7 +9,6 @@ import asyncio
 import logging
 import secrets
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
 
 from sinkhole.resolver.answer import NETWORK_ERROR, NO_REACHABLE_AUTHORITY, failure
 from sinkhole.resolver.message import RD, Query, Response
@@ -28,11 +27,8 @@ _REMIND = 60.0
 Done = Callable[[Response], object]
 
 
-class Waiting(NamedTuple):
-    """Whom to tell, and the client who asked; empty for ourselves."""
-
-    done: Done
-    client: str
+#: Whom to tell, and the client who asked; empty for ourselves.
+Waiting = tuple[Done, str]
 
 
 class Forwarder:
@@ -92,10 +88,10 @@ class Forwarder:
         elif crowd.enter(client):
             key = query.key + (b"\1" if query.flags & RD else b"\0")
             if lookup := self._lookups.get(key):
-                lookup.askers.append(Waiting(done, client))
+                lookup.askers.append((done, client))
                 return
             if crowd.start(query.name):
-                self._lookups[key] = lookup = Lookup(self, query, key, Waiting(done, client))
+                self._lookups[key] = lookup = Lookup(self, query, key, (done, client))
                 lookup.advance(self.strategy.width)
                 return
             crowd.leave(client)

@@ -64,10 +64,17 @@ class Lookup:
         if now < deadline:
             patience = 0.0
             while number and self.left:
-                attempt = _Attempt(self, self.left.pop(0), now)
-                if attempt.start():
-                    number -= 1
-                    patience = max(patience, attempt.remote.patience * self.tries(attempt.remote))
+                remote = self.left.pop(0)
+                attempt = _Attempt(self, remote, now)
+                try:
+                    attempt.exchange = remote.transport.ask(self.query, attempt)
+                except OSError:
+                    remote.doubt()
+                    self.why = NETWORK_ERROR
+                    continue
+                number -= 1
+                self.attempts.append(attempt)
+                patience = max(patience, remote.patience * self.tries(remote))
             if patience:
                 due = min(now + min(patience, self.forwarder.timeout), deadline)
         if self.slot is not None:
@@ -147,18 +154,6 @@ class _Attempt:
         self.remote = remote
         self.since = now
         self.late = False
-
-    def start(self) -> bool:
-        """Whether it could be asked."""
-        lookup = self.lookup
-        try:
-            self.exchange = self.remote.transport.ask(lookup.query, self)
-        except OSError:
-            self.remote.doubt()
-            lookup.why = NETWORK_ERROR
-            return False
-        lookup.attempts.append(self)
-        return True
 
     def heard(self, response: Response) -> None:
         self.lookup.heard(self, response)

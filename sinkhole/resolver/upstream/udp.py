@@ -215,11 +215,13 @@ class Exchange:
 
     __slots__ = ("asker", "ident", "over", "port", "query", "question", "server", "tcp", "tried")
 
+    ident: bytes
+    question: bytes
+
     def __init__(self, server: Udp, query: Query, asker: Asker) -> None:
         self.server = server
         self.query = query
         self.asker = asker
-        self.ident = self.question = b""
         self.port: _Port | None = None
         self.tcp: OverTcp | None = None
         self.tried = self.over = False  # over TCP
