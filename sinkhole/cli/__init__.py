@@ -9,10 +9,12 @@ import gc
 import os
 import sys
 from importlib import import_module
-
-import typer
+from typing import TYPE_CHECKING
 
 from sinkhole.errors import GuardError, SinkholeError
+
+if TYPE_CHECKING:
+    import typer
 
 #: The commands and then the groups of commands, in the order of the help, with the module here that has each. Only what
 #: is asked for is imported: what serves queries takes longer to import than a build of nothing new takes.
@@ -43,6 +45,8 @@ GROUPS = {
 
 def application(wanted: str | None = None) -> typer.Typer:
     """The command line: with the one command or group that is ``wanted``, or with all when that is none of them."""
+    import typer  # which a build in the plainest words is made without
+
     app = typer.Typer(
         name="sinkhole",
         help="A DNS sinkhole and blocklist compiler: policy and feeds in; answers, exports and proof out.\n\n"
@@ -75,7 +79,8 @@ def main() -> None:
     gc.disable()  # millions of tuples come and go, none of them in a cycle, and most commands end soon
     try:
         try:
-            application(*sys.argv[1:2])(prog_name="sinkhole")
+            if sys.argv[1:2] != ["build"] or not _built(sys.argv[2:]):
+                application(*sys.argv[1:2])(prog_name="sinkhole")
         finally:
             sys.stdout.flush()
     except SinkholeError as error:
@@ -86,3 +91,18 @@ def main() -> None:
         if not isinstance(error, BrokenPipeError):  # the reader of a pipe had enough
             print(f"sinkhole: {error.filename or 'standard output'}: {error.strerror or error}", file=sys.stderr)
         sys.exit(1)
+
+
+def _built(arguments: list[str]) -> bool:
+    """Whether that was a build in the plainest words, and is made; it ends as every command does."""
+    from sinkhole.cli import making
+
+    if not (asked := making.plainly(arguments)):
+        return False
+    try:
+        code = making.make(asked)
+    except KeyboardInterrupt:
+        code = 130
+    if code:
+        sys.exit(code)
+    return True

@@ -19,7 +19,7 @@ import typer
 
 from sinkhole import __version__, bundle, queries
 from sinkhole.cli import context, publishing
-from sinkhole.cli.building import STALE, age
+from sinkhole.cli.making import STALE, age
 from sinkhole.cli.options import ConfigOption, JsonOption
 from sinkhole.compiler import build, history
 from sinkhole.config import Config
