@@ -8,11 +8,15 @@ from __future__ import annotations
 import gc
 import os
 import sys
+from collections.abc import Sequence
 from importlib import import_module
-
-import typer
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sinkhole.errors import GuardError, SinkholeError
+
+if TYPE_CHECKING:
+    import typer
 
 #: The commands and then the groups of commands, in the order of the help, with the module here that has each. Only what
 #: is asked for is imported: what serves queries takes longer to import than a build of nothing new takes.
@@ -43,6 +47,8 @@ GROUPS = {
 
 def application(wanted: str | None = None) -> typer.Typer:
     """The command line: with the one command or group that is ``wanted``, or with all when that is none of them."""
+    import typer
+
     app = typer.Typer(
         name="sinkhole",
         help="A DNS sinkhole and blocklist compiler: policy and feeds in; answers, exports and proof out.\n\n"
@@ -70,12 +76,36 @@ def _nothing() -> None:
     pass
 
 
+def _begun(words: Sequence[str]) -> bool:
+    """Serve, when that is what is wanted in the plainest way, and answers can be given before anything is read.
+
+    Returns when it has ended, or without having begun: then the command line has to be read, and all that it names.
+    """
+    match words:
+        case ["serve"]:
+            config = None
+        case ["serve", "-c" | "--config", path]:
+            config = Path(path)
+        case _:
+            return False
+    from sinkhole.service import start
+
+    begun = start.begin(config)
+    if not begun:
+        return False
+    from sinkhole.cli import serving
+
+    serving.run(config, begun)
+    return True
+
+
 def main() -> None:
     """Run the command line; errors that people can act on are printed without a traceback."""
     gc.disable()  # millions of tuples come and go, none of them in a cycle, and most commands end soon
     try:
         try:
-            application(*sys.argv[1:2])(prog_name="sinkhole")
+            if not _begun(sys.argv[1:]):
+                application(*sys.argv[1:2])(prog_name="sinkhole")
         finally:
             sys.stdout.flush()
     except SinkholeError as error:
