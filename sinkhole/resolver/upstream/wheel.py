@@ -63,4 +63,6 @@ class Wheel:
         if self._timer:
             self._timer.cancel()
             self._timer = None
+        for slot in self._slots.values():
+            slot.clear()
         self._slots.clear()
