@@ -47,7 +47,7 @@ GROUPS = {
 
 def application(wanted: str | None = None) -> typer.Typer:
     """The command line: with the one command or group that is ``wanted``, or with all when that is none of them."""
-    import typer
+    import typer  # which neither the line for cron nor a plain start waits for
 
     app = typer.Typer(
         name="sinkhole",
@@ -77,7 +77,8 @@ def _nothing() -> None:
 
 
 def _begun(words: Sequence[str]) -> bool:
-    """Serve, when that is what is wanted in the plainest way, and answers can be given before anything is read.
+    """Serve, when that is wanted in the plainest way and answers can be given before anything is read; or build, when
+    that is wanted in the words of a line for cron.
 
     Returns when it has ended, or without having begun: then the command line has to be read, and all that it names.
     """
@@ -86,6 +87,8 @@ def _begun(words: Sequence[str]) -> bool:
             config = None
         case ["serve", "-c" | "--config", path]:
             config = Path(path)
+        case ["build", *options]:
+            return _built(options)
         case _:
             return False
     from sinkhole.service import start
@@ -116,3 +119,18 @@ def main() -> None:
         if not isinstance(error, BrokenPipeError):  # the reader of a pipe had enough
             print(f"sinkhole: {error.filename or 'standard output'}: {error.strerror or error}", file=sys.stderr)
         sys.exit(1)
+
+
+def _built(arguments: Sequence[str]) -> bool:
+    """Whether that was a build in the plainest words, and is made; it ends as every command does."""
+    from sinkhole.cli import making
+
+    if not (asked := making.plainly(arguments)):
+        return False
+    try:
+        code = making.make(asked)
+    except KeyboardInterrupt:
+        code = 130
+    if code:
+        sys.exit(code)
+    return True

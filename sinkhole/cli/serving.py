@@ -20,7 +20,7 @@ import typer
 
 from sinkhole import __version__, bundle, journal, queries
 from sinkhole.cli import context, publishing
-from sinkhole.cli.building import STALE, age
+from sinkhole.cli.making import STALE, age
 from sinkhole.cli.options import ConfigOption, JsonOption
 from sinkhole.compiler import build, history
 from sinkhole.config import Config
