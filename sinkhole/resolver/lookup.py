@@ -104,7 +104,7 @@ class Lookup:
         entry = self.cache.get(query.key, now)
         if entry is None:
             return None
-        age, ttl = now - entry.stored, entry.response.ttl
+        age, ttl = now - entry.stored, entry.ttl
         if age < ttl:
             self.counters.cached += 1
             entry.hits += 1
@@ -131,7 +131,7 @@ class Lookup:
         """Until when a query for what is ``age`` seconds old gets the same and brings about the same. Its TTL changes
         with each second. What may be asked for ahead has its queries counted until one more makes it popular, and is
         looked at each time when it is late, as another answer may be under way."""
-        ttl = entry.response.ttl
+        ttl = entry.ttl
         whole = entry.stored + min(int(age) + 1, ttl)
         if not self.handling.prefetch:
             return whole
@@ -142,7 +142,7 @@ class Lookup:
     def _wanted(self, entry: Entry, query: Query) -> bool:
         """Whether what ends soon is asked for before it does."""
         popular = self.handling.prefetch and entry.hits >= POPULAR
-        return popular and bool(query.flags & RD) and not failed(entry.response)
+        return popular and bool(query.flags & RD) and not entry.failed
 
     def _refresh(self, query: Query, entry: Entry, done: Done, client: str) -> None:
         """Ask, and give a client what is stale when that takes too long; the question goes on."""
@@ -175,7 +175,7 @@ class Lookup:
         if query.flags & RD:  # without it an upstream may know less than it would tell others
             key = query.key
             former = self.cache.get(key, now)
-            if former and _missing(response) and not failed(former.response):
+            if former and _missing(response) and not former.failed:
                 former.retry = now + RECHECK
             else:
                 self.cache.put(key, response, now)
@@ -221,7 +221,7 @@ def _bounded(response: Response, low: int, high: int) -> Response:
 
 def _missing(response: Response) -> bool:
     """Whether there is no answer: a failure, but for data that did not pass validation (RFC 4035 5.5)."""
-    if not failed(response):
+    if not failed(response.rcode):
         return False
     at = 0
     while at + 6 <= len(response.options):
