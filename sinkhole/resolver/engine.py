@@ -325,9 +325,8 @@ class Engine:
 
             # Inspection after the cache, for it depends on who asks. The policy is the one that decided.
             asked = query, profile, self._inspection, verdict, client, keyed or query.name, asker, peer, send, tcp
-            known = self.lookup.recall(query, self.now)
+            known = self.lookup.look(query, self.now, partial(self._relay_later, asked), asker)
             if known is None:
-                self.lookup.seek(query, partial(self._relay_later, asked), asker)
                 return None
             relayed = self._relay(*asked, *known[:3])
             if (

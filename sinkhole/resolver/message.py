@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -23,7 +24,7 @@ QUESTION = struct.Struct("!HH")
 RECORD = struct.Struct("!HHIH")
 TTL = struct.Struct("!I")
 
-QR, TC, RD, RA, AD, CD = 0x8000, 0x0200, 0x0100, 0x0080, 0x0020, 0x0010
+QR, OPCODE, TC, RD, RA, AD, CD = 0x8000, 0x7800, 0x0200, 0x0100, 0x0080, 0x0020, 0x0010
 NOERROR, FORMERR, SERVFAIL, NXDOMAIN, NOTIMP, REFUSED, YXDOMAIN, NOTAUTH, BADVERS = 0, 1, 2, 3, 4, 5, 6, 9, 16
 A, NS, CNAME, SOA, PTR, HINFO, MX, TXT, AAAA, SRV, DNAME, OPT = 1, 2, 5, 6, 12, 13, 15, 16, 28, 33, 39, 41
 RRSIG, NSEC, NSEC3, SVCB, HTTPS, TSIG, ANY, CAA = 46, 47, 50, 64, 65, 250, 255, 257
@@ -78,6 +79,11 @@ SHAPES: dict[int, tuple[int, int, int | None]] = {
 _SERVICES = (SVCB, HTTPS)
 #: Octets of an address, by the type and class that ask for it.
 _OF_ADDRESS = {QUESTION.pack(A, IN): 4, QUESTION.pack(AAAA, IN): 16}
+_LENGTHS = {size: size.to_bytes(2) for size in _OF_ADDRESS.values()}
+#: The end of a key by CD and DO.
+_WISHES = {cd | do: bytes((do << 1 | bool(cd),)) for cd in (0, CD) for do in (0, 1)}
+#: How an OPT record starts: the root as its owner, and its type.
+_ROOT_OPT = b"\0" + OPT.to_bytes(2)
 #: An Extended DNS Error, Other (RFC 8914 4.1), for an answer that goes in circles.
 _LOOP = b"alias loop"
 _LOOP = struct.pack("!3H", EDE, 2 + len(_LOOP), 0) + _LOOP
@@ -107,7 +113,7 @@ class Query(NamedTuple):
     @property
     def key(self) -> bytes:
         """What makes two queries the same to a cache: name, type, class, and the flags that change an answer."""
-        return self.name + self.question[-4:] + bytes((self.do << 1 | bool(self.flags & CD),))
+        return self.name + self.question[-4:] + _WISHES[self.flags & CD | self.do]
 
 
 class Response(NamedTuple):
@@ -241,7 +247,7 @@ def read_response(packet: bytes, ident: int, question: bytes) -> Response:
     chain that never ends is SERVFAIL. Raises :class:`BadResponse`.
     """
     try:
-        return _read_response(packet, ident, question)
+        return _addresses(packet, ident, question) or _read_response(packet, ident, question)
     except (IndexError, struct.error) as error:
         raise BadResponse("cut short") from error
 
@@ -281,17 +287,15 @@ class _Answer(NamedTuple):
 
 
 def _read_response(packet: bytes, ident: int, question: bytes) -> Response:
-    found, flags, questions, *counts = HEADER.unpack_from(packet)
+    found, flags, questions, answers, authorities, extras = HEADER.unpack_from(packet)
     start = HEADER.size + len(question)
     if found != ident or not flags & QR or flags >> 11 & 0xF or questions != 1 or packet[12:start] != question:
         raise BadResponse("not the answer to this query")
     rcode = flags & 0xF
     if flags & TC:
         return Response(rcode, truncated=True)
-    if sum(counts) > MAX_RECORDS:
+    if answers + authorities + extras > MAX_RECORDS:
         raise BadResponse(f"more than {MAX_RECORDS} records")
-    if plain := _addresses(packet, start, flags, *counts):
-        return plain
     lower = packet.lower()  # only names are taken from it, and in those no length is a letter
     names: dict[int, bytes] = {}
     asked, at = _read_name(packet, lower, HEADER.size, names)
@@ -299,7 +303,7 @@ def _read_response(packet: bytes, ident: int, question: bytes) -> Response:
     answer = _Answer(packet, start, names, asked, qtype, [], [])
     at = start
     options: bytes | None = None
-    for section, count in zip((answer.answers, answer.authorities, None), counts, strict=True):
+    for section, count in ((answer.answers, answers), (answer.authorities, authorities), (None, extras)):
         for _ in range(count):
             root = not packet[at]
             owner, at = _read_name(packet, lower, at, names)
@@ -327,39 +331,50 @@ def _read_response(packet: bytes, ident: int, question: bytes) -> Response:
     return _response(answer, rcode, bool(flags & AD), options or b"")
 
 
-def _addresses(packet: bytes, start: int, flags: int, answers: int, authorities: int, extras: int) -> Response | None:
+def _addresses(packet: bytes, ident: int, question: bytes) -> Response | None:
     """The most common answer, addresses of the asked name and perhaps an OPT record, without looking for anything else;
     None when it is another one."""
-    if (
-        flags & 0xF
-        or authorities
-        or not answers
-        or extras > 1
-        or (size := _OF_ADDRESS.get(packet[start - 4 : start])) is None
-    ):
+    usual = _usual(packet[2:12])
+    asked = question[-4:]
+    size = _OF_ADDRESS.get(asked)
+    start = HEADER.size + len(question)
+    if usual is None or size is None or packet[12:start] != question or int.from_bytes(packet[:2]) != ident:
         return None
-    head, length = b"\xc0\x0c" + packet[start - 4 : start], size.to_bytes(2)
+    authentic, answers, extras = usual
+    head, length = b"\xc0\x0c" + asked, _LENGTHS[size]
     step = 2 + RECORD.size + size
     end = start + answers * step
-    if len(packet) < end:
-        return None
     ttl = DAY
     for at in range(start, end, step):
         if packet[at : at + 6] != head or packet[at + 10 : at + 12] != length:
             return None
-        (found,) = TTL.unpack_from(packet, at + 6)
+        found = int.from_bytes(packet[at + 6 : at + 10])
         if found < ttl or found >= 1 << 31:  # as in _response
             ttl = found if found < 1 << 31 else 0
     options: bytes | None = b""
+    rest = end + extras * (1 + RECORD.size)
+    if len(packet) < rest:
+        return None
     if extras:
-        kind, _, flagged, data = RECORD.unpack_from(packet, end + 1)
-        rest = end + 1 + RECORD.size
-        if packet[end] or kind != OPT or flagged >> 24 or rest + data > len(packet):
+        if packet[end : end + 3] != _ROOT_OPT or packet[end + 5]:
             return None
-        if data and (options := _read_options(packet, rest, rest + data)) is None:
+        data = int.from_bytes(packet[rest - 2 : rest])
+        if data and (len(packet) < rest + data or (options := _read_options(packet, rest, rest + data)) is None):
             return None
-    ttls = tuple(range(6, end - start, step))
-    return Response(NOERROR, bool(flags & AD), (answers, 0, 0), packet[start:end], ttls, ttl, options or b"")
+    ttls = (6,) if answers == 1 else tuple(range(6, end - start, step))
+    found_ = NOERROR, authentic, (answers, 0, 0), packet[start:end], ttls, ttl, options or b"", False, (), ()
+    return tuple.__new__(Response, found_)
+
+
+@lru_cache(1024)
+def _usual(head: bytes) -> tuple[bool, int, int] | None:
+    """(AD, answers, OPT records) by the header without its id; None when that is not the one of :func:`_addresses`."""
+    if len(head) < HEADER.size - 2:
+        return None
+    flags, questions, answers, authorities, extras = struct.unpack("!5H", head)
+    if flags & (QR | OPCODE | TC | 0xF) != QR or questions != 1 or authorities or extras > 1:
+        return None
+    return (bool(flags & AD), answers, extras) if 0 < answers <= MAX_RECORDS - extras else None
 
 
 def _response(answer: _Answer, rcode: int, authentic: bool, options: bytes) -> Response:

@@ -160,16 +160,20 @@ class _Port:
         except OSError:  # an ICMP error: nobody is there
             self._fail()
             return
+        under_way = self.under_way
         for answer in answers:
-            exchange = self.under_way.get(answer[:2])  # the cheapest look first
-            if exchange is None or (response := exchange.read(answer)) is None:
+            exchange = under_way.get(answer[:2])  # the cheapest look first
+            response = exchange and exchange.read(answer)
+            if not exchange or not response:
                 self._stray()
-            elif response.truncated:
-                exchange.hang_up(right=True)
+                continue
+            self.end(exchange)
+            if response.truncated:
                 exchange.ask_over_tcp()
             else:
-                exchange.hang_up(right=True)
-                exchange.cancel()
+                exchange.over = True
+                if exchange.tcp:
+                    exchange.cancel()
                 exchange.asker.heard(response)
 
     def _stray(self) -> None:
@@ -184,11 +188,10 @@ class _Port:
             for exchange in alone:
                 exchange.ask_over_tcp()
 
-    def end(self, exchange: Exchange, right: bool) -> None:
-        """Its turn is over; ``right``: nothing else will come of it."""
+    def end(self, exchange: Exchange) -> None:
+        """Its turn is over."""
+        exchange.port = None
         del self.under_way[exchange.ident]
-        if not right:
-            self.turns = 0
         if not self.under_way:
             self.server.give(self)
 
@@ -212,11 +215,13 @@ class Exchange:
 
     __slots__ = ("asker", "ident", "over", "port", "query", "question", "server", "tcp", "tried")
 
+    ident: bytes
+    question: bytes
+
     def __init__(self, server: Udp, query: Query, asker: Asker) -> None:
         self.server = server
         self.query = query
         self.asker = asker
-        self.ident = self.question = b""
         self.port: _Port | None = None
         self.tcp: OverTcp | None = None
         self.tried = self.over = False  # over TCP
@@ -266,11 +271,11 @@ class Exchange:
             self.tcp.cancel()
             self.tcp = None
 
-    def hang_up(self, right: bool = False) -> None:
-        """Listen no more; ``right``: the right answer came, and nothing else will."""
+    def hang_up(self) -> None:
+        """Listen no more; something may still come."""
         if port := self.port:
-            self.port = None
-            port.end(self, right)
+            port.turns = 0
+            port.end(self)
 
 
 def _chance(count: int, octets: int) -> tuple[Iterable[bytes], bytes]:
