@@ -77,9 +77,11 @@ SHAPES: dict[int, tuple[int, int, int | None]] = {
     HTTPS: (2, 1, None),
 }
 _SERVICES = (SVCB, HTTPS)
-#: Octets of an address, by the type and class that ask for it.
-_OF_ADDRESS = {QUESTION.pack(A, IN): 4, QUESTION.pack(AAAA, IN): 16}
-_LENGTHS = {size: size.to_bytes(2) for size in _OF_ADDRESS.values()}
+#: Octets of a record with an address and a pointer to its owner, and the length in it, by type and class.
+_OF_ADDRESS = {QUESTION.pack(A, IN): (16, b"\0\4"), QUESTION.pack(AAAA, IN): (28, b"\0\x10")}
+#: A pointer to the asked name; type and class of an alias, and of an SOA record.
+_FIRST, _ALIAS, _SOA = b"\xc0\x0c", QUESTION.pack(CNAME, IN), QUESTION.pack(SOA, IN)
+_FIRST_ALIAS = _FIRST + _ALIAS
 #: The end of a key by CD and DO.
 _WISHES = {cd | do: bytes((do << 1 | bool(cd),)) for cd in (0, CD) for do in (0, 1)}
 #: How an OPT record starts: the root as its owner, and its type.
@@ -247,7 +249,7 @@ def read_response(packet: bytes, ident: int, question: bytes) -> Response:
     chain that never ends is SERVFAIL. Raises :class:`BadResponse`.
     """
     try:
-        return _addresses(packet, ident, question) or _read_response(packet, ident, question)
+        return _usual(packet, ident, question) or _read_response(packet, ident, question)
     except (IndexError, struct.error) as error:
         raise BadResponse("cut short") from error
 
@@ -331,50 +333,117 @@ def _read_response(packet: bytes, ident: int, question: bytes) -> Response:
     return _response(answer, rcode, bool(flags & AD), options or b"")
 
 
-def _addresses(packet: bytes, ident: int, question: bytes) -> Response | None:
-    """The most common answer, addresses of the asked name and perhaps an OPT record, without looking for anything else;
-    None when it is another one."""
-    usual = _usual(packet[2:12])
-    asked = question[-4:]
-    size = _OF_ADDRESS.get(asked)
+def _usual(packet: bytes, ident: int, question: bytes) -> Response | None:
+    """A usual answer, without looking for anything else: aliases, each owned by the target of the one before; then
+    addresses, or an SOA record because there are none; perhaps an OPT record. None when it is another one, or odd."""
+    shape = _shape(packet[2:12])
     start = HEADER.size + len(question)
-    if usual is None or size is None or packet[12:start] != question or int.from_bytes(packet[:2]) != ident:
+    if shape is None or packet[12:start] != question or int.from_bytes(packet[:2]) != ident:
         return None
-    authentic, answers, extras = usual
-    head, length = b"\xc0\x0c" + asked, _LENGTHS[size]
-    step = 2 + RECORD.size + size
-    end = start + answers * step
-    ttl = DAY
-    for at in range(start, end, step):
-        if packet[at : at + 6] != head or packet[at + 10 : at + 12] != length:
+    rcode, authentic, answers, authorities, extras = shape
+    asked, owner, end = question[-4:], _FIRST, start
+    chain: list[bytes] = []
+    ttls: list[int] = []
+    if answers and asked != _ALIAS and packet[start : start + 6] == _FIRST_ALIAS:
+        if (aliases := _aliases(packet, start, answers, question[:-4].lower())) is None:
             return None
-        found = int.from_bytes(packet[at + 6 : at + 10])
-        if found < ttl or found >= 1 << 31:  # as in _response
-            ttl = found if found < 1 << 31 else 0
+        chain, ttls, owner, end = aliases
+    ttl = DAY
+    if addresses := answers - len(ttls):
+        step, length = _OF_ADDRESS.get(asked, (0, b""))
+        if not step or rcode or authorities:
+            return None
+        head = owner + asked
+        for _ in range(addresses):
+            if packet[end : end + 6] != head or packet[end + 10 : end + 12] != length:
+                return None
+            ttls.append(end + 6 - start)
+            end += step
+    elif not authorities:  # without an SOA it is not remembered (RFC 2308 5)
+        ttl = 0
+    else:
+        fixed = _name_end(packet, end)
+        zone = _name(packet, end, fixed)
+        names = chain or [question[:-4].lower()]
+        if zone is None or packet[fixed : fixed + 4] != _SOA or not any(zone in _ancestors(name) for name in names):
+            return None
+        ttls.append(fixed + 4 - start)
+        data = fixed + RECORD.size
+        end = data + int.from_bytes(packet[data - 2 : data])
+        middle = _name_end(packet, data)
+        if _name(packet, data, middle) is None or _name(packet, middle, end - 20) is None:
+            return None
+        ttl = min(int.from_bytes(packet[end - 4 : end]), HOUR)
     options: bytes | None = b""
-    rest = end + extras * (1 + RECORD.size)
-    if len(packet) < rest:
-        return None
+    size = len(packet)
     if extras:
-        if packet[end : end + 3] != _ROOT_OPT or packet[end + 5]:
+        rest = end + 1 + RECORD.size
+        if size < rest or packet[end : end + 3] != _ROOT_OPT or packet[end + 5]:
             return None
         data = int.from_bytes(packet[rest - 2 : rest])
-        if data and (len(packet) < rest + data or (options := _read_options(packet, rest, rest + data)) is None):
+        if data and (size < rest + data or (options := _read_options(packet, rest, rest + data)) is None):
             return None
-    ttls = (6,) if answers == 1 else tuple(range(6, end - start, step))
-    found_ = NOERROR, authentic, (answers, 0, 0), packet[start:end], ttls, ttl, options or b"", False, (), ()
-    return tuple.__new__(Response, found_)
+    elif size < end:
+        return None
+    records = packet[start:end]
+    for at in ttls:
+        found = int.from_bytes(records[at : at + 4])
+        if found < ttl or found >= 1 << 31:  # as in _response
+            ttl = found if found < 1 << 31 else 0
+    led = tuple(map(wire_key, chain[1:])) if chain else ()
+    counts = answers, authorities, 0
+    return Response(rcode, authentic, counts, records, tuple(ttls), ttl, options or b"", False, (), led)
 
 
 @lru_cache(1024)
-def _usual(head: bytes) -> tuple[bool, int, int] | None:
-    """(AD, answers, OPT records) by the header without its id; None when that is not the one of :func:`_addresses`."""
+def _shape(head: bytes) -> tuple[int, bool, int, int, int] | None:
+    """(rcode, AD, answers, authorities, OPT records) by a header without its id; None when no usual answer has it."""
     if len(head) < HEADER.size - 2:
         return None
     flags, questions, answers, authorities, extras = struct.unpack("!5H", head)
-    if flags & (QR | OPCODE | TC | 0xF) != QR or questions != 1 or authorities or extras > 1:
+    if flags & (QR | OPCODE | TC) != QR or questions != 1 or authorities > 1 or extras > 1:
         return None
-    return (bool(flags & AD), answers, extras) if 0 < answers <= MAX_RECORDS - extras else None
+    rcode = flags & 0xF
+    if rcode not in (NOERROR, NXDOMAIN) or answers > MAX_RECORDS - 2:
+        return None
+    return rcode, bool(flags & AD), answers, authorities, extras
+
+
+def _aliases(packet: bytes, start: int, most: int, asked: bytes) -> tuple[list[bytes], list[int], bytes, int] | None:
+    """The names from the asked one along the aliases that stand at ``start``, how far from there their TTLs are, the
+    pointer to the last name, and where they end; None when one is odd, or they lead to the root, round, or too far."""
+    chain, owner, at = [asked], _FIRST, start
+    ttls: list[int] = []
+    while len(ttls) < most and packet[at : at + 6] == owner + _ALIAS:
+        data = at + 2 + RECORD.size
+        end = data + int.from_bytes(packet[data - 2 : data])
+        target = _name(packet, data, end)
+        if not target or target == b"\0" or target in chain or len(chain) > MAX_ALIASES or data > 0x3FFF:
+            return None
+        chain.append(target)
+        ttls.append(at + 6 - start)
+        owner, at = (0xC000 | data).to_bytes(2), end
+    return chain, ttls, owner, at
+
+
+def _name(packet: bytes, at: int, end: int) -> bytes | None:
+    """The name that stands from ``at`` to ``end``, in lower case; None when it ends elsewhere, or is odd."""
+    name = b""
+    limit = begin = at
+    ends = 0
+    while len(name) + at - begin < MAX_NAME:
+        if (size := packet[at]) < 64:
+            at += size + 1
+            if not size:
+                return (name + packet[begin:at]).lower() if (ends or at) == end else None
+            continue
+        name += packet[begin:at]
+        ends = ends or at + 2
+        target = (size << 8 | packet[at + 1]) - 0xC000
+        if not HEADER.size <= target < limit or (begin == at and ends != at + 2):  # a pointer to a pointer
+            return None
+        limit = begin = at = target
+    return None
 
 
 def _response(answer: _Answer, rcode: int, authentic: bool, options: bytes) -> Response:

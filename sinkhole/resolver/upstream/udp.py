@@ -160,21 +160,26 @@ class _Port:
         except OSError:  # an ICMP error: nobody is there
             self._fail()
             return
-        under_way = self.under_way
         for answer in answers:
-            exchange = under_way.get(answer[:2])  # the cheapest look first
-            response = exchange and exchange.read(answer)
-            if not exchange or not response:
-                self._stray()
-                continue
-            self.end(exchange)
-            if response.truncated:
-                exchange.ask_over_tcp()
-            else:
-                exchange.over = True
-                if exchange.tcp:
-                    exchange.cancel()
-                exchange.asker.heard(response)
+            try:
+                self._take(answer)
+            except Exception as error:  # noqa: BLE001 - whatever one answer brings about, the next ones are heard
+                self.loop.call_exception_handler({"message": "an answer could not be told", "exception": error})
+
+    def _take(self, answer: bytes) -> None:
+        exchange = self.under_way.get(answer[:2])  # the cheapest look first
+        response = exchange and exchange.read(answer)
+        if not exchange or not response:
+            self._stray()
+            return
+        self.end(exchange)
+        if response.truncated:
+            exchange.ask_over_tcp()
+        else:
+            exchange.over = True
+            if exchange.tcp:
+                exchange.cancel()
+            exchange.asker.heard(response)
 
     def _stray(self) -> None:
         """Something else has come. What is guessed here shall not be guessed again."""
@@ -224,7 +229,8 @@ class Exchange:
         self.asker = asker
         self.port: _Port | None = None
         self.tcp: OverTcp | None = None
-        self.tried = self.over = False  # over TCP
+        self.tried = False  # over TCP
+        self.over = False
 
     def read(self, answer: bytes) -> Response | None:
         """The response, when it is to this question."""
