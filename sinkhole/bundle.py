@@ -24,8 +24,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
-import tempfile
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -243,6 +241,9 @@ def write(
     ``lists`` are the entries of each list, all in the same ranges.
     All is written beside its final place, synced, and renamed at the end: a crash leaves no bundle or a whole one.
     """
+    import shutil  # what only reads a bundle starts sooner
+    import tempfile
+
     parent.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix=".new-", dir=parent))
     try:
@@ -282,6 +283,8 @@ def _link(source: Path, target: Path) -> None:
     try:
         os.link(source, target)
     except OSError:
+        import shutil
+
         shutil.copyfile(source, target)
 
 
@@ -455,6 +458,8 @@ def current(parent: Path) -> Path | None:
 
 def prune(parent: Path, keep: int) -> None:
     """Remove all but the ``keep`` newest bundles and the one in use, and what an interrupted build left behind."""
+    import shutil
+
     used = current(parent)
     bundles = [path for path in parent.iterdir() if path.is_dir() and not path.is_symlink()]
     whole = sorted(

@@ -14,7 +14,7 @@ from sinkhole.catalogue import written
 from sinkhole.catalogue.loader import Catalogue
 from sinkhole.catalogue.model import Directive, Service, Source
 from sinkhole.cli import context, tables
-from sinkhole.cli.building import STALE
+from sinkhole.cli.making import STALE
 from sinkhole.cli.options import ConfigOption, JsonOption
 from sinkhole.cli.progress import Bars
 from sinkhole.errors import ConfigError, Problem, SinkholeError
