@@ -107,7 +107,7 @@ class Lookup:
             counters.forwarded += 1
             self._forward(query, key, done, client)
             return None
-        age, ttl = now - entry.stored, entry.response.ttl
+        age, ttl = now - entry.stored, entry.ttl
         if age < ttl:
             counters.cached += 1
             entry.hits += 1
@@ -128,7 +128,7 @@ class Lookup:
         """Until when a query for what is ``age`` seconds old gets the same and brings about the same. Its TTL changes
         with each second. What may be asked for ahead has its queries counted until one more makes it popular, and is
         looked at each time when it is late, as another answer may be under way."""
-        ttl = entry.response.ttl
+        ttl = entry.ttl
         whole = entry.stored + min(int(age) + 1, ttl)
         if not self.handling.prefetch:
             return whole
@@ -139,7 +139,7 @@ class Lookup:
     def _wanted(self, entry: Entry, query: Query) -> bool:
         """Whether what ends soon is asked for before it does."""
         popular = self.handling.prefetch and entry.hits >= POPULAR
-        return popular and bool(query.flags & RD) and not failed(entry.response)
+        return popular and bool(query.flags & RD) and not entry.failed
 
     def _refresh(self, query: Query, key: bytes, entry: Entry, done: Done, client: str) -> None:
         """Ask, and give a client what is stale when that takes too long; the question goes on."""
@@ -171,7 +171,7 @@ class Lookup:
         response = self._handled(query, response)
         if query.flags & RD:  # without it an upstream may know less than it would tell others
             former = self.cache.get(key, now)
-            if former and _missing(response) and not failed(former.response):
+            if former and _missing(response) and not former.failed:
                 former.retry = now + RECHECK
             else:
                 self.cache.put(key, response, now)
@@ -216,7 +216,7 @@ def _bounded(response: Response, low: int, high: int) -> Response:
 
 def _missing(response: Response) -> bool:
     """Whether there is no answer: a failure, but for data that did not pass validation (RFC 4035 5.5)."""
-    if not failed(response):
+    if not failed(response.rcode):
         return False
     at = 0
     while at + 6 <= len(response.options):
