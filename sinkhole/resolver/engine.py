@@ -325,11 +325,10 @@ class Engine:
 
             # Inspection after the cache, for it depends on who asks. The policy is the one that decided.
             asked = query, profile, self._inspection, verdict, client, keyed or query.name, asker, peer, send, tcp
-            known = self.lookup.recall(query, self.now)
+            known = self.lookup.look(query, self.now, partial(self._relay_later, asked), asker)
             if known is None:
-                self.lookup.seek(query, partial(self._relay_later, asked), asker)
                 return None
-            relayed = self._relay(*asked, *known[:3])
+            relayed = self._relay(asked, *known[:3])
             if (
                 relayed
                 and known.until > self.now
@@ -438,23 +437,9 @@ class Engine:
 
         self.lookup.ask(asked, partial(self._reply, query, found, asker, peer, send, tcp), asker)
 
-    def _relay(
-        self,
-        query: Query,
-        profile: int,
-        inspection: Inspection,
-        verdict: Verdict,
-        client: str,
-        name: bytes,
-        asker: str,
-        peer: Peer,
-        send: Send,
-        tcp: bool,
-        response: Response,
-        age: int,
-        outcome: Outcome,
-    ) -> bytes | None:
+    def _relay(self, asked: _Asked, response: Response, age: int, outcome: Outcome) -> bytes | None:
         """The reply with what is known of a name, unless that leads to what is blocked."""
+        query, profile, inspection, verdict, client, name, asker, peer, send, tcp = asked
         barred = inspection.verdict(profile, query, response)
         if barred and not _passes(barred, tcp):
             self.counters.blocked += 1
@@ -475,9 +460,9 @@ class Engine:
 
     def _relay_later(self, asked: _Asked, response: Response, age: int, outcome: Outcome) -> None:
         """Send what :meth:`_relay` gives."""
-        query, *_, asker, peer, send, tcp = asked
+        query, _, _, _, _, _, asker, peer, send, tcp = asked
         try:
-            reply = self._relay(*asked, response, age, outcome)
+            reply = self._relay(asked, response, age, outcome)
         except Exception:  # noqa: BLE001 - as above
             reply = self._fault(query, asker)
         if reply or (tcp and reply is not None):
@@ -612,8 +597,8 @@ _WATCHED = frozenset({Action.WARN, Action.OBSERVE})
 #: query log.
 Told = tuple[float, bool, bytes, str, str]
 
-#: What :meth:`Engine._relay` takes before what is known of a name: the query, the profile and what judges for it, the
-#: verdict on the name, the client and the name as they are noted, and who is to be told, how.
+#: What :meth:`Engine._relay` has to know of a query: itself, the profile and what judges for it, the verdict on the
+#: name, the client and the name as they are noted, and who is to be told, how.
 _Asked = tuple[Query, int, Inspection, Verdict, str, bytes, str, Peer, Send, bool]
 
 

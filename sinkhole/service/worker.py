@@ -322,7 +322,7 @@ def main() -> None:
 
 
 def _raise_file_limit() -> None:
-    """Every query that is forwarded has a socket of its own, and the usual limit of 1024 is made for select(2)."""
+    """Queries that are forwarded, and clients over TCP, have sockets; the usual limit of 1024 is made for select(2)."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
