@@ -359,8 +359,8 @@ class Bundle:
             at = page.find(line[:end], at)
             if at < 0:
                 break
-            if page[at + end] >= _TAG:
-                found = _untag(page[at + end :])
+            if (tag := page[at + end]) >= _TAG:
+                found = tag if tag < _LONG else _untag(page[at + end :])
             elif not at:
                 found = self._above(line[1:end]) or found
         return -found
