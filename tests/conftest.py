@@ -22,6 +22,7 @@ import dns.message
 import dns.query
 import dns.rdatatype
 import pytest
+from hypothesis import settings
 
 from tests.command import Commands
 from tests.dnsserver import Asked, DnsServer, Script, reply
@@ -32,6 +33,10 @@ CHECKOUT = Path(__file__).parent.parent
 PATIENCE = 20.0
 
 COMMANDS = Commands()
+
+# The same examples in every run, and no clock: what is slow on a busy machine is not wrong.
+settings.register_profile("steady", deadline=None, derandomize=True)
+settings.load_profile("steady")
 
 
 def pytest_unconfigure() -> None:

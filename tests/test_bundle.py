@@ -42,7 +42,7 @@ ENTRIES = st.dictionaries(
 )
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(lists=st.lists(ENTRIES, min_size=2, max_size=2))
 def test_every_entry_is_read_back(tmp_path_factory: pytest.TempPathFactory, lists: list[dict[bytes, int]]) -> None:
     codes: list[dict[int, list[bytes]]] = [{}, {}]

@@ -190,7 +190,7 @@ def test_hostile_text_is_answered_at_once(text: bytes) -> None:
 
 
 @given(st.binary(max_size=200) | st.text("abc:-[]{}?&*!|>'\"#%@` \n\t,<0.", max_size=200).map(str.encode))
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 def test_any_bytes_are_a_document_or_a_config_error(text: bytes) -> None:
     with suppress(ConfigError):
         assert isinstance(read(text, "f").data, dict)

@@ -27,7 +27,7 @@ def exported(stated: list[Rule], hosts: list[str], format: Format) -> tuple[Fitt
 
 
 @BY_NAME
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(stated=rules, hosts=st.lists(st.sampled_from(NAMES), max_size=3))
 def test_trees_that_are_remembered_say_what_trees_worked_out_name_by_name_do(
     format: Format, stated: list[Rule], hosts: list[str]
@@ -46,7 +46,7 @@ def test_trees_that_are_remembered_say_what_trees_worked_out_name_by_name_do(
 
 
 @BY_NAME
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(stated=rules, hosts=st.lists(st.sampled_from(NAMES), max_size=3))
 def test_an_export_never_blocks_more_than_the_list(format: Format, stated: list[Rule], hosts: list[str]) -> None:
     fitted, text = exported(stated, hosts, format)
@@ -66,7 +66,7 @@ def test_an_export_never_blocks_more_than_the_list(format: Format, stated: list[
         assert blocked(strongest, read) == wanted
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(stated=rules)
 def test_a_policy_zone_can_say_everything_and_each_owner_once(stated: list[Rule]) -> None:
     fitted, text = exported(stated, [], FORMATS["rpz"])

@@ -96,7 +96,7 @@ def sound(line: str, format: Format) -> bool:
     return any(re.fullmatch(re.escape(text).replace("%s", name) + format.comma.decode() + "?", line) for text in lines)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(text=st.lists(lines, max_size=8).map("\n".join))
 def test_item_60_whatever_is_read_by_any_reader_is_written_safely_by_every_writer(text: str) -> None:
     data = text.encode("utf-8", "surrogatepass")

@@ -47,14 +47,14 @@ def exported(stated: list[Rule], special: list[Special], format: Format) -> tupl
 
 
 @pytest.mark.parametrize("format", FORMATS.values(), ids=FORMATS)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(stated=rules, special=specials)
 def test_an_export_never_blocks_more_than_the_list(format: Format, stated: list[Rule], special: list[Special]) -> None:
     check(format, stated, special)
 
 
 @pytest.mark.parametrize("format", SAYING.values(), ids=SAYING)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(stated=rules, data=st.data())
 def test_nor_does_one_of_rules_that_the_format_can_say(format: Format, stated: list[Rule], data: st.DataObject) -> None:
     can_say = special.filter(lambda rule: format.special(rule) is not None)
@@ -75,7 +75,7 @@ def check(format: Format, stated: list[Rule], special: list[Special]) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in SAYING if not name.startswith("rpz-")])
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(rule=special)
 def test_what_a_format_states_comes_back_as_the_same_rule(name: str, rule: Special) -> None:
     format = FORMATS[name]

@@ -24,7 +24,7 @@ def exported(stated: list[Rule], format: Format) -> bytes:
 
 
 @pytest.mark.parametrize("format", NAMED, ids=lambda format: format.name)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(stated=rules)
 def test_every_export_is_detected_as_a_format_with_the_same_meaning(format: Format, stated: list[Rule]) -> None:
     text = exported(stated, format)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sinkhole.errors import FormatError
@@ -116,7 +116,6 @@ def test_a_line_has_the_meaning_that_its_consumer_gives_it(
 
 
 @pytest.mark.parametrize("format", FORMATS.values(), ids=FORMATS)
-@settings(deadline=None)
 @given(data=st.binary(max_size=400))
 def test_any_bytes_are_read_without_an_error_and_every_rule_is_sound(format: Format, data: bytes) -> None:
     parsed = format.read(data)
@@ -146,7 +145,6 @@ TOKENS += list(" \n#!;.$()\t\r\x00")
 
 
 @pytest.mark.parametrize("format", FORMATS.values(), ids=FORMATS)
-@settings(deadline=None)
 @given(tokens=st.lists(st.sampled_from(TOKENS), max_size=30))
 def test_lines_of_every_odd_combination_are_counted(format: Format, tokens: list[str]) -> None:
     text = "".join(tokens).encode()

@@ -25,7 +25,7 @@ states = st.dictionaries(
 )
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(states=states)
 def test_what_is_read_means_the_same_as_long_as_ranks_suffice(states: dict[str, tuple[bool, ...]]) -> None:
     stated = []

@@ -42,7 +42,7 @@ def every(shape: str, *more: str) -> list[str]:
 
 
 @pytest.mark.parametrize("format", [format for format in FORMATS.values() if format.sniffed], ids=lambda it: it.name)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(shape=st.sampled_from(SHAPES), lines=st.lists(LINES, max_size=12), end=st.sampled_from(["", "\n"]))
 @example(shape="{}", lines=every("{}"), end="")
 @example(shape="0.0.0.0 {}", lines=every("0.0.0.0 {}", "", "plain.test", "# comment"), end="\n")

@@ -267,7 +267,7 @@ def meant(answers: Sequence[str], authorities: Sequence[str], qtype: str) -> tup
     return found, above
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(
     st.lists(_lines, max_size=8),
     st.lists(_lines, max_size=5),
