@@ -61,14 +61,14 @@ NOTHING: Attribute = ()
 
 @dataclass(frozen=True)
 class Entries:
-    """Sorted keys, a line feed between two, and a code for each."""
+    """Sorted keys, a line feed behind each, and a code for each."""
 
     text: bytes
     codes: Sequence[int]
 
     @property
     def keys(self) -> list[bytes]:
-        return self.text.split(b"\n") if self.text else []
+        return self.text.split(b"\n")[:-1]
 
     def __iter__(self) -> Iterator[tuple[bytes, int]]:
         return zip(self.keys, self.codes, strict=True)

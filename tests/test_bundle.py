@@ -23,7 +23,7 @@ LISTS = ["one", "two"]
 
 def entries(codes: dict[int, list[bytes]]) -> bundle.Entries:
     pairs = sorted((key, code) for code, keys in codes.items() for key in keys)
-    return bundle.Entries(b"\n".join(key for key, _ in pairs), [code for _, code in pairs])
+    return bundle.Entries(b"".join(key + b"\n" for key, _ in pairs), [code for _, code in pairs])
 
 
 def write(parent: Path, codes: list[dict[int, list[bytes]]], **more: object) -> Path:

@@ -47,6 +47,11 @@ def keys_in(text: bytes) -> list[bytes]:
     return text.split(b"\n") if text else []
 
 
+def lines_in(text: bytes) -> list[bytes]:
+    """The keys of a text that has a line feed behind each."""
+    return text.split(b"\n")[:-1]
+
+
 def range_of(key: bytes) -> int:
     """The number of the range that a key is in."""
     return bisect_right(BOUNDS, key)
