@@ -80,21 +80,26 @@ class Index:
     def __init__(self) -> None:
         self.attributes: list[Attribute] = []
         self._known: dict[Attribute, int] = {}
+        self._used: set[int] = set()
 
     def merge(self, lists: Iterable[Entries]) -> tuple[list[bytes], list[int]]:
         """The sorted keys that the lists have in one range, and the attribute number of each, in the order of lists."""
         keys: list[bytes] = []
         numbers: list[int] = []
+        used: set[int] = set()
         for number, entries in enumerate(lists):
             if entries.codes:
-                known = {code: self._number(((number, code),)) for code in sorted(set(entries.codes))}
+                known = {code: self._number(((number, code),)) for code in _codes(entries)}
                 own = list(map(known.__getitem__, entries.codes))
                 if not keys:
-                    keys, numbers = entries.keys, own
-                elif len(own) * _FEW < len(keys):
+                    keys, numbers, used = entries.keys, own, set(known.values())
+                    continue
+                used = set()
+                if len(own) * _FEW < len(keys):
                     self._insert(keys, numbers, entries.keys, own)
                 else:
                     keys, numbers = self._united(keys, numbers, entries.keys, own)
+        self._used |= used or set(numbers)
         return keys, numbers
 
     def _insert(self, keys: list[bytes], numbers: list[int], more: Iterable[bytes], own: Iterable[int]) -> None:
@@ -130,6 +135,9 @@ class Index:
     def write(self, directory: Path, lists: Iterable[Sequence[Entries]]) -> int:
         """Write what :class:`Bundle` looks names up in, and return how many keys there are. Each list has its entries
         in the same ranges."""
+        for number, ranges in enumerate(lists := list(lists)):
+            for code in sorted({code for entries in ranges for code in _codes(entries)}):
+                self._number(((number, code),))
         numbers, blocks = array("I"), array("I")
         size = 0
         with (directory / "index.keys").open("wb") as keys, (directory / "index.first").open("wb") as firsts:
@@ -144,12 +152,31 @@ class Index:
                     keys.writelines((b"\n".join(found), b"\n"))
                     firsts.writelines(key + b"\n" for key in found[first::BLOCK])
         blocks.append(size)
-        for name, found_numbers in (("index.blocks", blocks), ("attributes.bin", numbers)):
-            if sys.byteorder == "big":
-                found_numbers.byteswap()
-            (directory / name).write_bytes(found_numbers)
+        numbers = self._in_order(numbers)
+        _write_uint32(directory / "index.blocks", blocks)
+        _write_uint32(directory / "attributes.bin", numbers)
         _write_json(directory / "attributes.json", self.attributes)
         return len(numbers)
+
+    def _in_order(self, numbers: array[int]) -> array[int]:
+        """The same numbers when attributes are in an order that does not depend on which of them was found first."""
+        order = sorted(self._used, key=lambda number: (len(self.attributes[number]), self.attributes[number]))
+        if order != list(range(len(self.attributes))):
+            new = {number: at for at, number in enumerate(order)}
+            numbers = array("I", map(new.__getitem__, numbers))
+            self.attributes = [self.attributes[number] for number in order]
+        return numbers
+
+
+#: For each key that changed, the code that a list has for it now, by the number of the list; None: no entry.
+Edits = Mapping[bytes, Mapping[int, int | None]]
+
+
+def _codes(entries: Entries) -> Iterable[int]:
+    """The codes that occur."""
+    if isinstance(entries.codes, bytes):  # many, but of few kinds
+        return [code for code in range(MASKED) if code in entries.codes]
+    return set(entries.codes)
 
 
 class Text(NamedTuple):
@@ -168,25 +195,35 @@ def write(
     own: Iterable[Mapping[str, Any]],
     special: Iterable[Mapping[str, Any]] = (),
     texts: Iterable[Text],
+    before: Path | None = None,
+    edits: Edits | None = None,
 ) -> Path:
     """Write a bundle below ``parent`` and return its directory; an equal bundle that is there already is kept.
 
-    ``lists`` are the entries of each list, all in the same ranges.
+    ``lists`` are the entries of each list, all in the same ranges. Where ``edits`` are known, the index is made of that
+    of the bundle ``before``, if that can be.
     All is written beside its final place, synced, and renamed at the end: a crash leaves no bundle or a whole one.
     """
+    from concurrent.futures import ThreadPoolExecutor  # which a worker is without
+
     parent.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix=".new-", dir=parent))
     try:
-        keys = Index().write(work, lists)
+        keys = _write_patched(work, before, edits) if before and edits is not None else None
+        if keys is None:
+            keys = Index().write(work, lists)
         _write_json(work / "policy.json", policy)
         _write_json(work / "own.json", list(own))
         _write_json(work / "special.json", list(special))
         (work / "sources").mkdir()
         for text in texts:
             _link(text.path, work / "sources" / text.sha256)
-        files = {path.name: _sha256(path) for path in sorted(work.iterdir()) if path.is_file()}
+        with ThreadPoolExecutor(4) as pool:  # the disk has its time while hashes are worked out
+            synced = pool.map(_sync, work.iterdir())
+            files = {path.name: _sha256(path) for path in sorted(work.iterdir()) if path.is_file()}
+            list(synced)
         _write_json(work / "manifest.json", {"version": VERSION, **manifest, "keys": keys, "files": files})
-        for path in (*work.iterdir(), work):
+        for path in (work / "manifest.json", work):
             _sync(path)
         target = parent / _sha256(work / "manifest.json")[:_NAME_LENGTH]
         if target.exists() and not _whole(target):
@@ -200,6 +237,26 @@ def write(
         return target
     finally:
         shutil.rmtree(work, ignore_errors=True)
+
+
+def _write_patched(directory: Path, before: Path, edits: Edits) -> int | None:
+    from sinkhole.reindex import patched  # which a build from nothing is without
+
+    if (made := patched(before, edits)) is None:
+        return None
+    (directory / "index.keys").write_bytes(made.keys)
+    (directory / "index.first").write_bytes(made.firsts)
+    _write_uint32(directory / "index.blocks", made.blocks)
+    _write_uint32(directory / "attributes.bin", made.numbers)
+    shutil.copyfile(before / "attributes.json", directory / "attributes.json")
+    return len(made.numbers)
+
+
+def _write_uint32(path: Path, numbers: array[int]) -> None:
+    if sys.byteorder == "big":
+        numbers = array("I", numbers)
+        numbers.byteswap()
+    path.write_bytes(numbers)
 
 
 def _write_json(path: Path, value: Any) -> None:

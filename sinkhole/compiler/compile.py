@@ -47,10 +47,13 @@ class Since(NamedTuple):
 
 
 class Known(NamedTuple):
-    """What was kept of a list beside its rules."""
+    """What need not be worked out of a list."""
 
-    version: str
-    entries: int
+    entries: int | None = None
+    version: str = ""
+
+
+_UNKNOWN = Known()
 
 
 @dataclass(frozen=True)
@@ -58,8 +61,8 @@ class Compiled:
     """A list ready to be written: what it comes to, the host names known to be on it, its sources' reports.
 
     ``entries`` are those of the bundle, in ranges. ``stated`` are the special rules, each with the id of its source: a
-    list that has some has masks for entries. ``since``: what changed, where that is known. What is ``known`` already
-    need not be worked out.
+    list that has some has masks for entries. ``since``: what changed, where that is known; then it is ``known``
+    how many entries there are, and the version, when nothing changed.
     """
 
     plan: ListPlan
@@ -69,12 +72,12 @@ class Compiled:
     reports: tuple[SourceReport, ...]
     stated: tuple[tuple[Special, str], ...] = ()
     since: Since | None = None
-    known: Known | None = None
+    known: Known = _UNKNOWN
 
     @cached_property
     def version(self) -> str:
         """Twelve hex digits that change exactly when what the list says changes."""
-        if self.known:
+        if self.known.version:
             return self.known.version
         digest = hashlib.sha256()
         special = [repr(rule._replace(line=0)).encode() for rule in self.special]
@@ -96,7 +99,7 @@ class Compiled:
     @cached_property
     def size(self) -> int:
         """How many entries there are."""
-        return self.known.entries if self.known else sum(len(found.codes) for found in self.entries)
+        return sum(len(found.codes) for found in self.entries) if self.known.entries is None else self.known.entries
 
 
 #: What gives the ranges of a list.
@@ -151,14 +154,17 @@ def compile_list(
     if before and before.rest == rest:
         past = Merge(keys, around, bool(stated), Tally(before.kinds, before.width))
         if (before.sources, before.beside) == (names, beside):
-            known, same = Known(before.version, before.entries), Since(before.version, ())
+            same, known = Since(before.version, ()), Known(before.entries, before.version)
             return compiled(past, lambda: cache.parts(plan.id) or past.all(), since=same, known=known)
         found = _patched(plan, before, past, names, cache)
     if before and found:
-        merge, parts, since = past, found[0], None if stated else Since(before.version, found[1])
+        merge, (parts, edits) = past, found
+        since = Since(before.version, edits)
+        known = Known(before.entries + since.came - since.went)
+        made = compiled(merge, lambda: parts, **({} if stated else {"since": since, "known": known}))
     else:
-        parts, since = merge.all(), None
-    made = compiled(merge, lambda: parts, since=since)
+        parts = merge.all()
+        made = compiled(merge, lambda: parts)
     if merge.tally.typecode:
         kept = Merged(rest, beside, names, made.version, made.size, merge.tally.kinds, merge.tally.width)
         cache.keep_merged(plan.id, kept, [(text, tallies, codes) for text, tallies, codes, *_ in parts])

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from sinkhole import reindex
 from sinkhole.compiler import compile, merge
 from sinkhole.compiler.build import Built
 from sinkhole.compiler.merged import dumped, kept
@@ -111,16 +112,27 @@ def test_what_is_written_is_read_again(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_what_came_and_went_is_counted_as_a_comparison_counts_it(tmp_path: Path, seed: int) -> None:
+def test_what_came_and_went_is_counted_as_a_comparison_counts_it(
+    tmp_path: Path, seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     draw = random.Random(seed)
     lines = LINES[:5]
     feeds = {name: [line(draw, lines) for _ in range(30)] for name in "abcde"}
     counted = 0
     before: dict[str, dict[bytes, int]] = {}
-    for _ in range(6):
+    indexed = []
+    remade = reindex.patched
+
+    def patched(*arguments: object) -> object:
+        indexed.append(remade(*arguments))  # type: ignore[arg-type]
+        return indexed[-1]
+
+    monkeypatch.setattr(reindex, "patched", patched)
+    for step in range(6):
         feeds["a"] = [*feeds["a"][draw.randrange(4) :], *(line(draw, lines) for _ in range(4))]
         texts = {f"{name}.txt": "||always.example^\n" + "\n".join(found) + "\n" for name, found in feeds.items()}
         built = made(tmp_path / "site", CONFIG.replace("OWN", "o.test"), texts, Cache(tmp_path / "parsed"))
+        assert says(built) == says(made(tmp_path / f"nothing-{step}", CONFIG.replace("OWN", "o.test"), texts))
         now = {entry.plan.id: {key: code for found in entry.entries for key, code in found} for entry in built.lists}
         for entry in built.lists:
             if entry.since:
@@ -129,3 +141,4 @@ def test_what_came_and_went_is_counted_as_a_comparison_counts_it(tmp_path: Path,
                 assert (entry.since.came, entry.since.went) == (len(new - old), len(old - new))
         before = now
     assert counted
+    assert any(indexed)
