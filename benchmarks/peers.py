@@ -1,11 +1,12 @@
 """A build beside other ways to merge lists: ``python -m benchmarks.peers [--lists DIR] [--hblock PATH]``.
 
 ``sort -u`` of the text is the least that anybody has to do; hBlock (https://github.com/hectorm/hblock) is a shell
-script that makes a hosts file of hosts lists and leaves out lines of any other syntax. All take turns, run by run, and
-the table has medians. Memory is what the program and all its children have at one moment, shared pages counted once
-(PSS), looked at every few milliseconds. Without lists of yours there are made-up ones, in the syntax of each of
-:data:`MADE`, that share some names. The build is the whole command, without exports: from nothing, after one list
-has changed (one name of a hundred is another), and again after nothing has.
+script that makes a hosts file of hosts lists and leaves out lines of any other syntax; with ``--hosts`` all lists are
+made hosts lists before, so that it takes every name too. All take turns, run by run, and the table has medians.
+Memory is what the program and all its children have at one moment, shared pages counted once (PSS), looked at every
+few milliseconds. Without lists of yours there are made-up ones, in the syntax of each of :data:`MADE`, that share
+some names. The build is the whole command, without exports: from nothing, after one list has changed (one name of a
+hundred is another), and again after nothing has.
 """
 
 from __future__ import annotations
@@ -27,7 +28,9 @@ from typing import Any, NamedTuple
 from benchmarks import corpus
 from benchmarks.build import known
 from benchmarks.running import configure, machine, watch
+from sinkhole.exports.convert import convert
 from sinkhole.feeds.body import read_file
+from sinkhole.formats import FORMATS
 
 #: Names and syntax of the made-up lists.
 MADE = {"hosts": 200_000, "adblock": 200_000, "domains": 150_000, "dnsmasq": 100_000, "unbound": 100_000}
@@ -55,8 +58,9 @@ def run(command: Sequence[str | Path], **environment: str) -> Run:
     return Run(seconds, used, peak)
 
 
-def lists(directory: Path, given: Path, derive: bool) -> list[Path]:
-    """Copies of the lists in ``given`` below ``directory``, and of each a derived one."""
+def lists(directory: Path, given: Path, derive: bool, hosts: bool = False) -> list[Path]:
+    """Copies of the lists in ``given`` below ``directory``, and of each a derived one; all as ``hosts`` lists or as
+    they are."""
     directory.mkdir()
     found = []
     for path in sorted(given.iterdir()):
@@ -65,7 +69,8 @@ def lists(directory: Path, given: Path, derive: bool) -> list[Path]:
             texts = {path.name: text, f"derived-{path.name}": corpus.derive(text)} if derive else {path.name: text}
             for name, content in texts.items():
                 found.append(directory / name.removesuffix(".gz"))
-                found[-1].write_bytes(content)
+                pieces = convert(content, None, FORMATS["hosts"], name).pieces if hosts else [content]
+                found[-1].write_bytes(b"".join(pieces))
     return found
 
 
@@ -134,6 +139,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Measure a build beside sort -u and hBlock.")
     parser.add_argument("--lists", type=Path, metavar="DIR", help="all files in this directory")
     parser.add_argument("--derive", action="store_true", help="derive another list from each")
+    parser.add_argument("--hosts", action="store_true", help="make hosts lists of all")
     parser.add_argument("--hblock", type=Path, metavar="PATH", help="the script, to run it too")
     parser.add_argument("--runs", type=int, default=3, help="runs of each (default: 3)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every figure here too")
@@ -141,7 +147,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="sinkhole-bench-") as temporary:
         directory = Path(temporary)
         given = arguments.lists or make(directory / "made")
-        sources = lists(directory / "lists", given, arguments.derive)
+        sources = lists(directory / "lists", given, arguments.derive, arguments.hosts)
         texts = [path.read_bytes() for path in sources]
         count = sum(text.count(b"\n") for text in texts)
         print(f"{len(sources)} lists, {count:,} lines, {sum(map(len, texts)) / 1e6:.1f} MB")

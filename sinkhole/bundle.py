@@ -4,18 +4,19 @@
 
     <name>/
       manifest.json     what it was made of, and the sha256 of every other file; <name> is the sha256 of this one, cut
-      index.keys        all keys (sinkhole.names), sorted, a line feed before and after each: memory-mapped and shared
-      index.first       the first key of each block of BLOCK keys, a line each
-      index.blocks      where each block begins in index.keys, and where the last one ends: little-endian uint32
-      attributes.bin    for each key, the number of its attribute record: little-endian uint32, mapped too
-      attributes.json   the attribute records: [[list number, code], ...], code as in sinkhole.compiler.blocklist.Code
+      index.keys        all keys (sinkhole.names), sorted, each with the number of its record, in pages of PAGE octets:
+                        memory-mapped and shared
+      index.first       the first key of each page, a line each
+      attributes.json   the records: [[list number, code], ...], code as in sinkhole.compiler.blocklist.Code
       special.json      the rules that a name alone cannot say (sinkhole.policy.special)
       policy.json       groups, directives, entries and protected names (sinkhole.policy)
       own.json          rules that come from the catalogue or the configuration, each with its file and line
       sources/<sha256>  the text of every source, so that a decision can be traced to a line
 
 For each list, the entry of the longest matching key decides: EXACT when the key is the name itself, BELOW when it is an
-ancestor. ``current`` in the parent directory is a symlink to the bundle in use.
+ancestor. Keys have the same record when they are listed alike, and so are all their ancestors. A page is a line feed,
+lines of a key and the tag of its record (:func:`_tag`), and zeros. ``current`` in the parent directory is a symlink to
+the bundle in use.
 """
 
 from __future__ import annotations
@@ -23,26 +24,30 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
-import sys
-import tempfile
-from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import accumulate, chain, pairwise
+from itertools import chain, compress, count, islice
 from mmap import ACCESS_READ, mmap
-from operator import add
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 from sinkhole.errors import BundleError
 
-VERSION = 2
-#: How many keys a block has: one is looked up in the first keys of all blocks, and then within a block.
-BLOCK = 16
-#: Of how many ancestors of names in other blocks a process remembers what it found.
+VERSION = 3
+#: Octets of a page: a key is looked up in the first keys of all pages, and then within a page, which is few lines of
+#: the processor's cache, one after the other. The longest line has 259.
+PAGE = 512
+#: Of how many ancestors of names in other pages a process remembers what it found.
 _REMEMBERED = 16384
+#: The least octet of a tag, which no key has; and the one that begins a long tag.
+TAG, _LONG = 0x80, 0xFF
+#: How many records have tags of one octet.
+SHORT = _LONG - TAG
+#: What is to be left out for the keys of some pages alone, and for the tags alone.
+TAGS, _KEYS = bytes((0, *range(TAG, 0x100))), bytes({*range(TAG)} - {ord("\n")})
+#: Pages that are taken apart at once.
+_SOME = 256
 #: Codes with this bit are masks of a list with special rules, shifted by :data:`MASK_SHIFT`: its rules are weighed
 #: against those when a query comes.
 MASKED, MASK_SHIFT = 8, 4
@@ -51,7 +56,7 @@ CURRENT = "current"
 _FEW = 16
 #: Octets that are hashed at a time: a quarter of a millisecond.
 _STEP = 1 << 17
-_LINE_FEED, _DOT = b"\n."
+_DOT = ord(".")
 _NAME_LENGTH = 16
 
 #: (list number, code) of every list that has an entry for a key.
@@ -75,31 +80,30 @@ class Entries:
 
 
 class Index:
-    """The entries of all lists while a bundle is made: each key with the number of an interned attribute."""
+    """The entries of all lists while a bundle is made: each key with the number of an interned attribute, and then with
+    that of a record, which is an attribute and the record of the nearest ancestor that has one."""
 
     def __init__(self) -> None:
         self.attributes: list[Attribute] = []
         self._known: dict[Attribute, int] = {}
-        self._used: set[int] = set()
+        self._records: dict[tuple[int, int], int] = {}
+        self._order: dict[int, int] = {}
+        self._above: list[tuple[bytes, int]] = []
 
     def merge(self, lists: Iterable[Entries]) -> tuple[list[bytes], list[int]]:
         """The sorted keys that the lists have in one range, and the attribute number of each, in the order of lists."""
         keys: list[bytes] = []
         numbers: list[int] = []
-        used: set[int] = set()
         for number, entries in enumerate(lists):
             if entries.codes:
                 known = {code: self._number(((number, code),)) for code in _codes(entries)}
                 own = list(map(known.__getitem__, entries.codes))
                 if not keys:
-                    keys, numbers, used = entries.keys, own, set(known.values())
-                    continue
-                used = set()
-                if len(own) * _FEW < len(keys):
+                    keys, numbers = entries.keys, own
+                elif len(own) * _FEW < len(keys):
                     self._insert(keys, numbers, entries.keys, own)
                 else:
                     keys, numbers = self._united(keys, numbers, entries.keys, own)
-        self._used |= used or set(numbers)
         return keys, numbers
 
     def _insert(self, keys: list[bytes], numbers: list[int], more: Iterable[bytes], own: Iterable[int]) -> None:
@@ -135,37 +139,92 @@ class Index:
     def write(self, directory: Path, lists: Iterable[Sequence[Entries]]) -> int:
         """Write what :class:`Bundle` looks names up in, and return how many keys there are. Each list has its entries
         in the same ranges."""
-        for number, ranges in enumerate(lists := list(lists)):
-            for code in sorted({code for entries in ranges for code in _codes(entries)}):
-                self._number(((number, code),))
-        numbers, blocks = array("I"), array("I")
         size = 0
-        with (directory / "index.keys").open("wb") as keys, (directory / "index.first").open("wb") as firsts:
-            keys.write(b"\n")
-            for found, own in map(self.merge, zip(*lists, strict=True)):
-                if found:
-                    first = -len(numbers) % BLOCK
-                    places = list(accumulate(map(len, found), initial=size))  # without a line feed for each
-                    blocks.extend(map(add, places[first:-1:BLOCK], range(first, len(found), BLOCK)))
-                    size = places[-1] + len(found)
-                    numbers.extend(own)
-                    keys.writelines((b"\n".join(found), b"\n"))
-                    firsts.writelines(key + b"\n" for key in found[first::BLOCK])
-        blocks.append(size)
-        numbers = self._in_order(numbers)
-        _write_uint32(directory / "index.blocks", blocks)
-        _write_uint32(directory / "attributes.bin", numbers)
-        _write_json(directory / "attributes.json", self.attributes)
-        return len(numbers)
+        with (directory / "index.keys").open("wb") as pages, (directory / "index.first").open("wb") as firsts:
+            writer = _Pages(pages, firsts)
+            for keys, numbers in map(self.merge, zip(*lists, strict=True)):
+                if keys:
+                    records = self.nest(keys, numbers)
+                    tags = {record: self._tag(record) for record in dict.fromkeys(records)}
+                    lines = [b""] * (2 * len(keys))
+                    lines[::2], lines[1::2] = keys, map(tags.__getitem__, records)
+                    writer.add(b"".join(lines))
+                    size += len(keys)
+            writer.finish()
+        numbers = [number for _, number in self._records]
+        _write_json(directory / "attributes.json", [self.attributes[numbers[record]] for record in self._order])
+        return size
 
-    def _in_order(self, numbers: array[int]) -> array[int]:
-        """The same numbers when attributes are in an order that does not depend on which of them was found first."""
-        order = sorted(self._used, key=lambda number: (len(self.attributes[number]), self.attributes[number]))
-        if order != list(range(len(self.attributes))):
-            new = {number: at for at, number in enumerate(order)}
-            numbers = array("I", map(new.__getitem__, numbers))
-            self.attributes = [self.attributes[number] for number in order]
-        return numbers
+    def _tag(self, record: int) -> bytes:
+        """Its tag: records are told in the order in which the first key of each comes."""
+        return _tag(self._order.setdefault(record, len(self._order)))
+
+    def nest(self, keys: Sequence[bytes], numbers: Sequence[int]) -> list[int]:
+        """The record of each of the sorted ``keys`` of one range. Ranges come in their order."""
+        alone = {number: self._record(-1, number) for number in sorted(set(numbers))}
+        records = list(map(alone.__getitem__, numbers))
+        above, at = self._above, 0  # the last key that was looked at, behind its ancestors
+        parents = compress(count(), map(bytes.startswith, islice(keys, 1, None), keys))  # what is below them follows
+        for first in chain((0,), parents):
+            at = max(at, first)
+            while at < len(keys):
+                while above and not keys[at].startswith(above[-1][0]):
+                    above.pop()
+                if above:
+                    records[at] = self._record(above[-1][1], numbers[at])
+                elif at > first:
+                    break
+                above.append((keys[at], records[at]))
+                at += 1
+        if at < len(keys):
+            above[:] = [(keys[-1], records[-1])]
+        return records
+
+    def _record(self, above: int, number: int) -> int:
+        return self._records.setdefault((above, number), len(self._records))
+
+
+class _Pages:
+    """Fills pages with lines, and tells the first key of each."""
+
+    def __init__(self, pages: BinaryIO, firsts: BinaryIO) -> None:
+        self._pages, self._firsts = pages, firsts
+        self._rest = b""
+
+    def add(self, lines: bytes) -> None:
+        text, at = self._rest + lines, 0
+        pages: list[bytes] = []
+        while len(text) - at >= PAGE:
+            end = text.rfind(b"\n", at, at + PAGE - 1) + 1
+            pages.append(text[at:end])
+            at = end
+        self._rest = text[at:]
+        self._write(pages)
+
+    def finish(self) -> None:
+        """Write what is left. There is a page at least, because nothing cannot be mapped."""
+        self._write([self._rest])
+
+    def _write(self, pages: Sequence[bytes]) -> None:
+        self._pages.write(b"".join([b"\n" + page.ljust(PAGE - 1, b"\0") for page in pages]))
+        self._firsts.write(b"".join([page[: page.find(b"\n") + 1] for page in pages]).translate(None, TAGS))
+
+
+def _tag(record: int) -> bytes:
+    """What stands behind a key: an octet for one of the first records, five for others, and a line feed."""
+    if record < SHORT:
+        return bytes((TAG + record, ord("\n")))
+    return bytes((_LONG, *(TAG | record >> shift & TAG - 1 for shift in (21, 14, 7, 0)), ord("\n")))
+
+
+def _untag(tag: bytes) -> int:
+    """The record of a tag. The line feed may be missing."""
+    number = tag[0] - TAG
+    if tag[0] == _LONG:
+        number = 0
+        for octet in tag[1:5]:
+            number = number << 7 | octet - TAG
+    return number
 
 
 #: For each key that changed, the code that a list has for it now, by the number of the list; None: no entry.
@@ -204,7 +263,9 @@ def write(
     of the bundle ``before``, if that can be.
     All is written beside its final place, synced, and renamed at the end: a crash leaves no bundle or a whole one.
     """
-    from concurrent.futures import ThreadPoolExecutor  # which a worker is without
+    import shutil  # what only reads a bundle starts sooner
+    import tempfile
+    from concurrent.futures import ThreadPoolExecutor
 
     parent.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix=".new-", dir=parent))
@@ -240,23 +301,19 @@ def write(
 
 
 def _write_patched(directory: Path, before: Path, edits: Edits) -> int | None:
-    from sinkhole.reindex import patched  # which a build from nothing is without
+    """Write an index that is made of the one in ``before``, and return how many keys there are, if that can be."""
+    from sinkhole.reindex import patched
 
     if (made := patched(before, edits)) is None:
         return None
-    (directory / "index.keys").write_bytes(made.keys)
-    (directory / "index.first").write_bytes(made.firsts)
-    _write_uint32(directory / "index.blocks", made.blocks)
-    _write_uint32(directory / "attributes.bin", made.numbers)
-    shutil.copyfile(before / "attributes.json", directory / "attributes.json")
-    return len(made.numbers)
-
-
-def _write_uint32(path: Path, numbers: array[int]) -> None:
-    if sys.byteorder == "big":
-        numbers = array("I", numbers)
-        numbers.byteswap()
-    path.write_bytes(numbers)
+    text, more = made
+    with (directory / "index.keys").open("wb") as pages, (directory / "index.first").open("wb") as firsts:
+        writer = _Pages(pages, firsts)
+        writer.add(text)
+        writer.finish()
+    (directory / "attributes.json").write_bytes((before / "attributes.json").read_bytes())
+    keys: int = _read_json(before / "manifest.json")["keys"]
+    return keys + more
 
 
 def _write_json(path: Path, value: Any) -> None:
@@ -270,6 +327,8 @@ def _link(source: Path, target: Path) -> None:
     try:
         os.link(source, target)
     except OSError:
+        import shutil
+
         shutil.copyfile(source, target)
 
 
@@ -302,9 +361,7 @@ class Bundle:
         self._attributes: list[Attribute] = [
             tuple((number, code) for number, code in record) for record in _read_json(path / "attributes.json")
         ]
-        self._keys = _mapped(path / "index.keys")
-        self._blocks = _uint32(path / "index.blocks")
-        self._numbers = _uint32(path / "attributes.bin") if manifest["keys"] else array("I")
+        self._pages = _mapped(path / "index.keys")
         self._firsts = (path / "index.first").read_bytes().split(b"\n")[:-1]
         self._earlier: dict[bytes, int] = {}
 
@@ -320,79 +377,76 @@ class Bundle:
     def matches(self, key: bytes) -> list[tuple[bytes, Attribute]]:
         """(matching key, its attribute) of every key that is ``key`` or an ancestor of it, shortest first."""
         ends = [end + 1 for end, octet in enumerate(key) if octet == _DOT]
-        places = [(end, self._place(key[:end])) for end in ends]
-        return [(key[:end], self._attributes[self._numbers[place]]) for end, place in places if place >= 0]
+        found = [(key[:end], self._record(key[:end])) for end in ends]
+        return [(part, self._attributes[record]) for part, record in found if record >= 0]
 
-    def records(self, key: bytes) -> tuple[int, ...]:
-        """The attribute record of every key that :meth:`matches`, as numbers, after one that tells whether the last is
-        ``key`` itself; empty when none does. Equal for names that are listed alike.
+    def find(self, key: bytes) -> int:
+        """What tells how a name is listed, a number that is equal for all that are listed alike: of the longest key
+        that :meth:`matches` twice the record, and one more when that is ``key`` itself; negative when none does.
 
         Whatever stands between an ancestor and the key in order begins with that ancestor. So below the top label all
-        of them are in the key's own block, but for those that the first line of the block begins with.
+        of them are in the key's own page, but for those that the first line of the page begins with. And the first
+        line that begins with an octet string that ends in a dot is that itself, or no line is.
         """
-        block = bisect_right(self._firsts, key) - 1
-        if block < 0:
-            return ()
-        starts, numbers = self._blocks, self._numbers
-        text = self._keys[starts[block] : starts[block + 1] + 1]
-        found: tuple[int, ...] = ()
-        last = end = key.find(b".") + 1
-        if (place := self._above(key[:end])) >= 0:
-            found = (numbers[place],)
+        at = (bisect_right(self._firsts, key) - 1) * PAGE  # negative before the first page, and then the text is empty
+        page = self._pages[at : at + PAGE]
+        at = page.find(b"\n" + key)
+        if at >= 0 and (tag := page[at + 1 + len(key)]) >= TAG:
+            return (_untag(page[at + 1 + len(key) :]) if tag == _LONG else tag - TAG) << 1 | 1
+        end = key.find(b".") + 1
+        found = self._above(key[:end])
         at = 0
-        while end := key.find(b".", end) + 1:  # the first line that begins with an ancestor is that itself, or none is
-            at = text.find(b"\n" + key[:end], at)
+        while end := key.find(b".", end) + 1:
+            at = page.find(b"\n" + key[:end], at)
             if at < 0:
                 break
-            if at and text.startswith(key + b"\n", at + 1):  # nothing is between them
-                last = len(key)
-                found += (numbers[block * BLOCK + text.count(b"\n", 0, at)],)
-                break
-            if text[at + end + 1] == _LINE_FEED:
-                last = end
-                found += (numbers[block * BLOCK + text.count(b"\n", 0, at)],)
-            elif not at and (place := self._above(key[:end])) >= 0:
-                last = end
-                found += (numbers[place],)
-        return (last == len(key), *found) if found else ()
+            if page[at + 1 + end] >= TAG:
+                found = _untag(page[at + 1 + end :])
+            elif not at and (above := self._above(key[:end])) >= 0:
+                found = above
+        return found << 1
 
     def entry(self, key: bytes) -> Attribute:
         """The attribute of exactly ``key``."""
-        place = self._place(key)
-        return NOTHING if place < 0 else self._attributes[self._numbers[place]]
+        record = self._record(key)
+        return NOTHING if record < 0 else self._attributes[record]
 
     def items(self) -> Iterator[tuple[bytes, Attribute]]:
         """(key, attribute) of every key, in order."""
-        texts = (self._keys[at + 1 : end] for at, end in pairwise(self._blocks))
-        keys = chain.from_iterable(text.split(b"\n") for text in texts)
-        return zip(keys, map(self._attributes.__getitem__, self._numbers), strict=True)
+        ranges = (self._taken(at, at + _SOME) for at in range(0, len(self._firsts), _SOME))
+        return chain.from_iterable(zip(keys, attributes, strict=True) for keys, attributes in ranges)
 
-    def between(self, start: bytes, end: bytes) -> tuple[list[bytes], Sequence[Attribute]]:
+    def between(self, start: bytes, end: bytes) -> tuple[list[bytes], list[Attribute]]:
         """The keys from ``start`` to before ``end``, and their attributes."""
         first = max(bisect_right(self._firsts, start) - 1, 0)
-        last = bisect_left(self._firsts, end)
-        keys = self._keys[self._blocks[first] + 1 : self._blocks[last]].split(b"\n") if first < last else []
+        keys, attributes = self._taken(first, bisect_left(self._firsts, end))
         at, to = bisect_left(keys, start), bisect_left(keys, end)
-        numbers = self._numbers[first * BLOCK + at : first * BLOCK + to]
-        return keys[at:to], list(map(self._attributes.__getitem__, numbers))
+        return keys[at:to], attributes[at:to]
+
+    def _taken(self, first: int, last: int) -> tuple[list[bytes], list[Attribute]]:
+        """The keys of the pages from ``first`` to before ``last``, and their attributes."""
+        text = self._pages[first * PAGE : min(last, len(self._firsts)) * PAGE]
+        if not text:
+            return [], []
+        keys, tags = (text.translate(None, less).replace(b"\n\n", b"\n")[1:-1].split(b"\n") for less in (TAGS, _KEYS))
+        told = {tag: self._attributes[_untag(tag)] for tag in set(tags)}
+        return keys, list(map(told.__getitem__, tags))
 
     def _above(self, part: bytes) -> int:
-        """As :meth:`_place`, remembered: for what many keys have in common."""
-        place = self._earlier.get(part)
-        if place is None:
+        """As :meth:`_record`, remembered: for what many keys have in common."""
+        record = self._earlier.get(part)
+        if record is None:
             if len(self._earlier) >= _REMEMBERED:
                 self._earlier.clear()
-            place = self._earlier[part] = self._place(part)
-        return place
+            record = self._earlier[part] = self._record(part)
+        return record
 
-    def _place(self, key: bytes) -> int:
-        """Which key of all ``key`` is; -1 when it is none."""
-        block = bisect_right(self._firsts, key) - 1
-        if block < 0:
-            return -1
-        text = self._keys[self._blocks[block] : self._blocks[block + 1] + 1]
-        at = text.find(b"\n" + key + b"\n")
-        return -1 if at < 0 else block * BLOCK + text.count(b"\n", 0, at)
+    def _record(self, key: bytes) -> int:
+        """The record of exactly ``key``; -1 when there is none."""
+        at = (bisect_right(self._firsts, key) - 1) * PAGE
+        page = self._pages[at : at + PAGE]
+        at = page.find(b"\n" + key) + 1
+        return _untag(page[at + len(key) :]) if at and page[at + len(key)] >= TAG else -1
 
     def __len__(self) -> int:
         return int(self.manifest["keys"])
@@ -401,15 +455,6 @@ class Bundle:
 def _mapped(path: Path) -> mmap:
     with path.open("rb") as file:
         return mmap(file.fileno(), 0, access=ACCESS_READ)
-
-
-def _uint32(path: Path) -> memoryview | array[int]:
-    view = memoryview(_mapped(path))
-    if sys.byteorder == "little":
-        return view.cast("I")
-    numbers = array("I", view)
-    numbers.byteswap()
-    return numbers
 
 
 def _read_json(path: Path) -> Any:
@@ -456,6 +501,8 @@ def current(parent: Path) -> Path | None:
 
 def prune(parent: Path, keep: int) -> None:
     """Remove all but the ``keep`` newest bundles and the one in use, and what an interrupted build left behind."""
+    import shutil
+
     used = current(parent)
     bundles = [path for path in parent.iterdir() if path.is_dir() and not path.is_symlink()]
     whole = sorted(

@@ -48,6 +48,7 @@ from sinkhole.catalogue.model import (
     parse_duration,
 )
 from sinkhole.document import Document, read_file, unknown, validate
+from sinkhole.endpoint import Endpoint as Endpoint
 from sinkhole.errors import ConfigError, Problem
 from sinkhole.formats import FORMATS
 from sinkhole.formats.records import BadRecord, record
@@ -73,16 +74,6 @@ _WIDEST = {4: 8, 6: 16}
 #: The types of record that the operator may state, and how many records, of how many octets, for one name.
 RECORD_TYPES = ("A", "AAAA", "CAA", "CNAME", "HTTPS", "MX", "PTR", "SRV", "SVCB", "TXT")
 MAX_RECORDS, MAX_RECORDS_SIZE = 256, 32_768
-
-
-class Endpoint(NamedTuple):
-    """An address and port to listen on; port 0 lets the system choose."""
-
-    host: str
-    port: int
-
-    def __str__(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
 class Server(NamedTuple):

@@ -10,7 +10,6 @@ from __future__ import annotations
 import fcntl
 import filecmp
 import os
-import secrets
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -62,7 +61,7 @@ def sweep(directory: Path) -> None:
 @contextmanager
 def _replacing(path: Path) -> Iterator[Path]:
     """A free temporary name beside ``path``, gone at the end whatever happens."""
-    temporary = path.with_name(TEMPORARY + secrets.token_hex(8))
+    temporary = path.with_name(TEMPORARY + os.urandom(8).hex())
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:

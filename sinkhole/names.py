@@ -16,8 +16,6 @@ from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cache, lru_cache
 
-import idna
-
 MAX_TEXT = 253
 _LABEL = r"[a-z0-9_-]{1,63}"
 #: A name of two labels or more whose last label cannot be read as a number.
@@ -56,11 +54,13 @@ def parse_name(text: str, *, single: bool = False) -> str:
 def _to_ascii(name: str) -> str:
     try:
         return ".".join(map(_alabel, _mapped(name.translate(_DOTS)).split(".")))
-    except (idna.IDNAError, UnicodeError) as error:
+    except UnicodeError as error:
         raise BadName("not a valid international name") from error
 
 
 def _mapped(text: str) -> str:
+    import idna  # its tables are large, and what only answers queries needs none of them
+
     return idna.uts46_remap(text, std3_rules=False, transitional=False)
 
 
@@ -68,6 +68,8 @@ def _alabel(label: str) -> str:
     """The A-label of a mapped label. Symbols that IDNA 2008 left out but registries sell pass as in UTS-46."""
     if label.isascii():
         return label
+    import idna
+
     try:
         return idna.alabel(label).decode()
     except idna.InvalidCodepoint:
@@ -83,12 +85,14 @@ def _check_punycode(name: str) -> None:
 def _is_punycode(label: str) -> bool:
     try:
         _ulabel(label)
-    except (idna.IDNAError, UnicodeError):
+    except UnicodeError:
         return False
     return True
 
 
 def _ulabel(label: str) -> str:
+    import idna
+
     try:
         return idna.ulabel(label)
     except idna.InvalidCodepoint:

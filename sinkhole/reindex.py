@@ -1,120 +1,104 @@
-"""The index of a bundle, made of that of the one before it: what no change concerns is copied as it is.
-
-Only blocks shift with every key that comes or goes (:data:`sinkhole.bundle.BLOCK` keys are one), so where they begin is
-found by going some keys back or on from where they began.
-"""
+"""The index of a bundle, made of that of the one before it: what no change concerns is copied as it is."""
 
 from __future__ import annotations
 
 import json
-import sys
-from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
+from itertools import accumulate
 from pathlib import Path
-from typing import NamedTuple
 
-from sinkhole.bundle import BLOCK, Attribute, Edits
-
-
-class Columns(NamedTuple):
-    """The texts of ``index.keys`` and ``index.first``, and the numbers of ``index.blocks`` and ``attributes.bin``."""
-
-    keys: bytes
-    firsts: bytes
-    blocks: array[int]
-    numbers: array[int]
+from sinkhole.bundle import PAGE, SHORT, TAG, TAGS, Attribute, Edits
 
 
-class _Step(NamedTuple):
-    """Where a key came or went in the text before, and how many octets and keys that is more."""
+class Lines:
+    """The lines of an index with tags of one octet: a key, its tag, a line feed."""
 
-    place: int
-    octets: int
-    keys: int
+    def __init__(self, path: Path) -> None:
+        data = (path / "index.keys").read_bytes()
+        self._pages = [data[at + 1 : at + PAGE].rstrip(b"\0") for at in range(0, len(data), PAGE)]
+        self._firsts = (path / "index.first").read_bytes().split(b"\n")[:-1]
+        self._starts = list(accumulate(map(len, self._pages), initial=0))
+        self.text = b"".join(self._pages)
+
+    def place(self, key: bytes) -> int:
+        """Where the first line begins that has no lesser key."""
+        page = max(bisect_right(self._firsts, key) - 1, 0)
+        keys = self._pages[page].translate(None, TAGS).split(b"\n")[:-1]
+        at = bisect_left(keys, key)
+        return self._starts[page] + sum(map(len, keys[:at])) + 2 * at
+
+    def run(self, key: bytes) -> tuple[int, int]:
+        """Where the lines of ``key`` and of all that is below it begin and end."""
+        start = self.place(key)
+        return start, self.place(key + b"\xff") if self.text.startswith(key, start) else start
+
+    def above(self, key: bytes) -> int:
+        """The record of the nearest ancestor of ``key`` that has one; -1 when none does.
+
+        It is above whatever stands between it and the key, so it is above the key before that too, or is that key."""
+        end = self.place(key)
+        last = self.text[self.text.rfind(b"\n", 0, max(end - 1, 0)) + 1 : max(end - 2, 0)]
+        parts = [
+            key[: at + 1] for at in range(len(key) - 1) if key.startswith(b".", at) and last.startswith(key[: at + 1])
+        ]
+        for part in reversed(parts):
+            at = self.place(part)
+            if self.text.startswith(part, at) and self.text[at + len(part)] >= TAG:
+                return self.text[at + len(part)] - TAG
+        return -1
 
 
-def patched(path: Path, edits: Edits) -> Columns | None:
-    """The index of the bundle at ``path`` after some edits; None when its attributes are not those of that, and all
-    has to be made anew. Raises OSError or ValueError for a bundle that is none."""
-    text, firsts = (path / "index.keys").read_bytes(), (path / "index.first").read_bytes().split(b"\n")[:-1]
-    blocks, numbers = _uint32(path / "index.blocks"), _uint32(path / "attributes.bin")
+def patched(path: Path, edits: Edits) -> tuple[bytes, int] | None:
+    """The lines of the bundle at ``path`` after some edits, and how many more they are. None when its records are not
+    those that all made anew would have. Raises OSError or ValueError for a bundle that is none."""
     attributes: list[Attribute] = [
         tuple((number, code) for number, code in record)
         for record in json.loads((path / "attributes.json").read_bytes())
     ]
-    known = {attribute: number for number, attribute in enumerate(attributes)}
-    if not firsts:
+    if not 0 < len(attributes) <= SHORT:
         return None
+    lines = Lines(path)
+    text = lines.text
+    known = {
+        (lines.above(text[text.rfind(b"\n", 0, at) + 1 : at]), attribute): record
+        for record, attribute in enumerate(attributes)
+        for at in [text.find(TAG + record)]
+    }
     pieces: list[bytes] = []
-    made = array("I")
-    steps: list[_Step] = []
-    left: set[int] = set()
-    done = done_number = 0
-    for key, codes in sorted(edits.items()):
-        block = max(bisect_right(firsts, key) - 1, 0)
-        keys = text[blocks[block] + 1 : blocks[block + 1]].split(b"\n")
-        at = bisect_left(keys, key)
-        there = keys[at : at + 1] == [key]
-        place, number = blocks[block] + sum(map(len, keys[:at])) + at, block * BLOCK + at
-        before = attributes[numbers[number]] if there else ()
-        now = tuple(sorted((on, code) for on, code in {**dict(before), **codes}.items() if code is not None))
-        if now == before:
-            continue
-        if now and now not in known:
-            return None
-        pieces.append(text[done:place])
-        made.extend(numbers[done_number:number])
-        if there:
-            left.add(numbers[number])
-        if now:
-            pieces.append(b"\n" + key)
-            made.append(known[now])
-        if more := bool(now) - there:
-            steps.append(_Step(place, more * (len(key) + 1), more))
-        done, done_number = place + there * (len(key) + 1), number + there
+    done = more = 0
+    for group in _groups(edits):
+        start, end = lines.run(group[0])
+        run = {line[:-1]: attributes[line[-1] - TAG] for line in text[start:end].split(b"\n")[:-1]}
+        new = dict(run)
+        for key in group:
+            codes = {**dict(run.get(key, ())), **edits[key]}
+            new[key] = tuple(sorted((number, code) for number, code in codes.items() if code is not None))
+        pieces.append(text[done:start])
+        done = end
+        above = [(b"", lines.above(group[0]))]
+        for key in sorted(key for key, attribute in new.items() if attribute):
+            while not key.startswith(above[-1][0]):
+                above.pop()
+            record = known.get((above[-1][1], new[key]))
+            if record is None:
+                return None
+            above.append((key, record))
+            pieces.append(b"%s%c\n" % (key, TAG + record))
+            more += 1
+        more -= len(run)
     text = b"".join((*pieces, text[done:]))
-    made.extend(numbers[done_number:])
-    if not all(number in made for number in left):
-        return None
-    starts = _starts(text, blocks, steps, -(-len(made) // BLOCK))
-    find = text.find
-    first = b"".join([text[start + 1 : find(b"\n", start + 1) + 1] for start in starts])
-    return Columns(text, first, array("I", (*starts, len(text) - 1)), made)
+    places = [text.find(TAG + record) for record in range(len(attributes))]
+    return (text, more) if -1 not in places and places == sorted(places) else None
 
 
-def _starts(text: bytes, blocks: Sequence[int], steps: Iterable[_Step], count: int) -> list[int]:
-    """Where the ``count`` blocks of ``text`` begin, when they began at ``blocks`` before some steps."""
-    find, rfind = text.find, text.rfind
-    starts: list[int] = []
-
-    def fill(to: int) -> None:
-        while len(starts) < to:
-            place = starts[-1]
-            for _ in range(BLOCK):
-                place = find(b"\n", place + 1)
-            starts.append(place)
-
-    at = octets = keys = 0
-    for step in (*steps, _Step(len(text) + blocks[-1], 0, 0)):
-        end = bisect_right(blocks, step.place, at, len(blocks) - 1)
-        if end > at:  # the key that a block began with is now the one after ``keys`` more
-            back = (keys + BLOCK // 2) % BLOCK - BLOCK // 2
-            run = [start + octets for start in blocks[at:end]]
-            for _ in range(back):
-                run = [rfind(b"\n", 0, start) for start in run]
-            for _ in range(-back):
-                run = [find(b"\n", start + 1) for start in run]
-            number = at + (keys - back) // BLOCK
-            fill(number)
-            starts += run[len(starts) - number :]
-        at, octets, keys = end, octets + step.octets, keys + step.keys
-    fill(count)
-    return starts[:count]
-
-
-def _uint32(path: Path) -> array[int]:
-    found = array("I", path.read_bytes())
-    if sys.byteorder == "big":
-        found.byteswap()
-    return found
+def _groups(edits: Edits) -> Iterable[list[bytes]]:
+    """The keys of edits, each with those below it."""
+    group: list[bytes] = []
+    for key in sorted(edits):
+        if group and not key.startswith(group[0]):
+            yield group
+            group = []
+        group.append(key)
+    if group:
+        yield group

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import random
+from collections.abc import Iterable
 from itertools import product
 from pathlib import Path
 
@@ -22,8 +23,12 @@ LISTS = ["one", "two"]
 
 
 def entries(codes: dict[int, list[bytes]]) -> bundle.Entries:
-    pairs = sorted((key, code) for code, keys in codes.items() for key in keys)
-    return bundle.Entries(b"".join(key + b"\n" for key, _ in pairs), [code for _, code in pairs])
+    return pairs((key, code) for code, keys in codes.items() for key in keys)
+
+
+def pairs(found: Iterable[tuple[bytes, int]]) -> bundle.Entries:
+    arranged = sorted(found)
+    return bundle.Entries(b"".join(key + b"\n" for key, _ in arranged), [code for _, code in arranged])
 
 
 def write(parent: Path, codes: list[dict[int, list[bytes]]], **more: object) -> Path:
@@ -79,20 +84,54 @@ def test_keys_are_found_between_any_two_and_one_by_one(tmp_path: Path) -> None:
     assert opened.matches(key(b"\n".join(name[-2::-1] for name in keys[:2]))) == []
 
 
-def test_records_are_those_of_the_keys_that_match(tmp_path: Path) -> None:
-    """Random trees in and below each other, over several blocks, with listed top labels and without."""
+def test_names_are_alike_when_they_and_their_ancestors_are_listed_alike(tmp_path: Path) -> None:
+    """Random trees in and below each other, over several pages, with listed top labels and without, cut into ranges
+    between any two keys."""
     draw = random.Random(20250205)
     labels = [b"a", b"b", b"ab", b"a-b", b"b0"]
     for tops in ([b"test", b"example"], [b"test"]):
         drawn = ([*draw.choices(labels, k=draw.randrange(5)), draw.choice(tops)] for _ in range(600))
         names = sorted(set(map(b".".join, drawn)))
-        listed = [[key(name) for name in names if draw.random() < share] for share in (0.5, 0.3)]
-        opened = bundle.load(write(tmp_path, [{3: sorted(listed[0])}, {1: sorted(listed[1])}]))
+        codes = [{key(name): draw.randrange(1, 4) for name in names if draw.random() < share} for share in (0.5, 0.3)]
+        cuts = sorted(draw.choices([*codes[0]], k=40))
+        bounds = list(zip([b"", *cuts], [*cuts, b"\xff"], strict=True))
+        ranges = [[pairs((k, v) for k, v in found.items() if a <= k < b) for a, b in bounds] for found in codes]
+        manifest = {"lists": [{"id": name} for name in LISTS]}
+        opened = bundle.load(bundle.write(tmp_path, ranges, manifest=manifest, policy={}, own=[], texts=[]))
+        assert len(opened._firsts) > 3
+        told: dict[int, tuple[bool, list[bundle.Attribute]]] = {}
         for asked in [*map(key, names), *(key(b"x." + name) for name in names), key(b"x.y.com"), key(b"com"), b""]:
             found = opened.matches(asked)
-            said = opened.records(asked)
-            assert [opened._attributes[number] for number in said[1:]] == [attribute for _, attribute in found]
-            assert said[:1] == ((found[-1][0] == asked,) if found else ())
+            alike = found[-1:] != [] and found[-1][0] == asked, [attribute for _, attribute in found]
+            number = opened.find(asked)
+            assert told.setdefault(number, alike) == alike
+            assert (number < 0) is (not found)
+        assert len(told) == len({repr(alike) for alike in told.values()}) > 40
+
+
+def test_there_may_be_more_records_than_an_octet_can_tell(tmp_path: Path) -> None:
+    """Each key below the one before is listed like no other."""
+    keys = [b"tset." + b"a." * depth for depth in range(120)] + [key(b"%d.example" % at) for at in range(400)]
+    codes = [{k: 1 + at % 3 for at, k in enumerate(keys)}, {k: at for at, k in enumerate(keys[120:])}]
+    lists = [[pairs(found.items())] for found in codes]
+    opened = bundle.load(
+        bundle.write(tmp_path, lists, manifest={"lists": [{"id": name} for name in LISTS]}, policy={}, own=[], texts=[])
+    )
+    assert len({opened.find(k) >> 1 for k in keys}) == len(keys) == len(opened) == 520
+    for k in keys:
+        expected = tuple((number, found[k]) for number, found in enumerate(codes) if k in found)
+        assert (opened.entry(k), opened.find(k) & 1, opened.find(k + b"x.")) == (expected, 1, opened.find(k) - 1)
+    assert dict(opened.items()) == {k: opened.entry(k) for k in keys}
+
+
+@pytest.mark.parametrize("octets", [b"\x80", b"\xff\x80\x80\x80\x80", b"\0", b"\x80\n", b"\n"])
+def test_octets_that_no_name_has_find_nothing(tmp_path: Path, octets: bytes) -> None:
+    """A query may have any octets in its labels, those of tags among them."""
+    opened = bundle.load(write(tmp_path, [{3: [b"tset.a.", b"tset.b."]}, {}]))
+    for asked in (b"tset.a" + octets + b".", b"tset." + octets + b".", octets + b".", b"tset.a" + octets + b"tset.b."):
+        assert opened.find(asked) < 0
+        assert opened.entry(asked) == ()
+    assert opened.find(b"tset.a." + octets + b".") == opened.find(b"tset.a.") - 1 >= 0
 
 
 def test_what_is_remembered_of_names_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -101,7 +140,7 @@ def test_what_is_remembered_of_names_is_bounded(tmp_path: Path, monkeypatch: pyt
     opened = bundle.load(write(tmp_path, [{3: keys[::2]}, {}]))
     for _ in range(2):
         for found in keys:
-            assert bool(opened.records(found + b"y.")) is (found in keys[::2])
+            assert (opened.find(found + b"y.") >= 0) is (found in keys[::2])
             assert len(opened._earlier) <= 10
 
 
@@ -122,8 +161,6 @@ def test_the_same_content_has_the_same_name_and_another_has_not(tmp_path: Path) 
     [
         "index.keys",
         "index.first",
-        "index.blocks",
-        "attributes.bin",
         "attributes.json",
         "policy.json",
         "own.json",
@@ -149,7 +186,7 @@ def test_a_bundle_of_another_version_is_refused(tmp_path: Path) -> None:
     path.rename(other)
     (other / "manifest.json").write_text(text)
     with pytest.raises(
-        BundleError, match="bundle version 99, this program reads version 2: `sinkhole build` makes one"
+        BundleError, match="bundle version 99, this program reads version 3: `sinkhole build` makes one"
     ):
         bundle.load(other)
 

@@ -8,7 +8,9 @@ from __future__ import annotations
 import gc
 import os
 import sys
+from collections.abc import Sequence
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sinkhole.errors import GuardError, SinkholeError
@@ -45,7 +47,7 @@ GROUPS = {
 
 def application(wanted: str | None = None) -> typer.Typer:
     """The command line: with the one command or group that is ``wanted``, or with all when that is none of them."""
-    import typer  # which a build in the plainest words is made without
+    import typer  # which neither the line for cron nor a plain start waits for
 
     app = typer.Typer(
         name="sinkhole",
@@ -74,12 +76,38 @@ def _nothing() -> None:
     pass
 
 
+def _begun(words: Sequence[str]) -> bool:
+    """Serve, when that is wanted in the plainest way and answers can be given before anything is read; or build, when
+    that is wanted in the words of a line for cron.
+
+    Returns when it has ended, or without having begun: then the command line has to be read, and all that it names.
+    """
+    match words:
+        case ["serve"]:
+            config = None
+        case ["serve", "-c" | "--config", path]:
+            config = Path(path)
+        case ["build", *options]:
+            return _built(options)
+        case _:
+            return False
+    from sinkhole.service import start
+
+    begun = start.begin(config)
+    if not begun:
+        return False
+    from sinkhole.cli import serving
+
+    serving.run(config, begun)
+    return True
+
+
 def main() -> None:
     """Run the command line; errors that people can act on are printed without a traceback."""
     gc.disable()  # millions of tuples come and go, none of them in a cycle, and most commands end soon
     try:
         try:
-            if sys.argv[1:2] != ["build"] or not _built(sys.argv[2:]):
+            if not _begun(sys.argv[1:]):
                 application(*sys.argv[1:2])(prog_name="sinkhole")
         finally:
             sys.stdout.flush()
@@ -93,7 +121,7 @@ def main() -> None:
         sys.exit(1)
 
 
-def _built(arguments: list[str]) -> bool:
+def _built(arguments: Sequence[str]) -> bool:
     """Whether that was a build in the plainest words, and is made; it ends as every command does."""
     from sinkhole.cli import making
 

@@ -1,16 +1,14 @@
 """All that a build needs of the configuration and the catalogue, as plain data, and kept from one build to the next.
 
-To read and to check two hundred files of YAML takes longer than a build of nothing new. ``<state-dir>/job.json`` is two
-lines: the sha256 of the rest, and the job with the digest of everything that it follows from: the bytes of all those
-files, the program, and the places that paths start from. So one that is found is the right one, or of no use.
+To read and to check two hundred files of YAML takes longer than a build of nothing new. ``<state-dir>/job.json`` is the
+job with the digest of everything that it follows from: the bytes of all those files, the program, and the places that
+paths start from. So one that is found is the right one, or of no use.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 import os
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import datetime
@@ -20,26 +18,24 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import TYPE_CHECKING, Any, NamedTuple, Union, get_args, get_origin, get_type_hints
 
+from sinkhole import kept
 from sinkhole.cli.progress import Bars
 from sinkhole.compiler import build
 from sinkhole.compiler.parsed import Cache
 from sinkhole.compiler.planned import Plan
 from sinkhole.compiler.tool import tool
-from sinkhole.errors import SinkholeError
 from sinkhole.feeds.body import Machine, shown
 from sinkhole.feeds.origin import fetcher
 from sinkhole.feeds.store import Fetcher, Store
-from sinkhole.files import write_atomic
-from sinkhole.places import catalogue_directory, state_directory
+from sinkhole.places import catalogue_directory
 from sinkhole.policy.expected import Expected
 from sinkhole.seals import Seals
+from sinkhole.service import start
 
 if TYPE_CHECKING:
     from sinkhole.bundle import Bundle
 
-#: Where the configuration says that its state directory is, when it says so in the plainest way. Only a hint on where a
-#: job may lie: that names the very bytes of the configuration.
-_STATE_DIR = re.compile(rb"^[ ]?[\"']?state-dir[\"']?:[ ]*[\"']?(/[\w./-]+)[\"']?,?[ ]*$", re.M)
+NAME = "job.json"
 
 
 class Exports(NamedTuple):
@@ -147,9 +143,7 @@ class Job(NamedTuple):
         """Write it down for the next build, unless it holds what nobody may write down."""
         if any(shown(place) != place for source in self.plan.sources for place in (source.location, *source.mirrors)):
             return
-        text = json.dumps([digest, self], default=_plain, ensure_ascii=False).encode()
-        with suppress(SinkholeError):  # a full disk costs time here, and the bundle says so if it matters
-            write_atomic(self.state_dir / "job.json", _sealed(text), 0o600, flush=False)
+        kept.write(self.state_dir / NAME, [digest, self], _plain)
 
 
 @contextmanager
@@ -161,28 +155,23 @@ def load(path: Path | None, *, keep: bool = True) -> Iterator[Job]:
         return
     from sinkhole.cli import context  # and with it all that reads and checks files of YAML
 
-    job = context.load(path).job
-    yield job
+    begun = start.digest(path)
+    made = context.load(path)
+    yield made.job
     if keep and digest and digest == _digest(path):
-        job.keep(digest)
+        from sinkhole.service import configured
+
+        made.job.keep(digest)
+        configured.keep(path, begun, made.config, made.plan)
 
 
 def _kept(path: Path | None, digest: str) -> Job | None:
     with suppress(OSError, ValueError, TypeError, LookupError):
-        text = path.read_bytes() if path else b""
-        named = _STATE_DIR.search(text)
-        directory = Path(os.fsdecode(named[1])) if named else state_directory()
-        head, _, rest = (directory / "job.json").read_bytes().partition(b"\n")
-        if head == hashlib.sha256(rest).hexdigest().encode():
-            known, job = json.loads(rest)
-            if known == digest:
-                made: Job = _reader(Job)(job)
-                return made
+        known, job = kept.read(kept.directory(path.read_bytes() if path else b"") / NAME)
+        if known == digest:
+            made: Job = _reader(Job)(job)
+            return made
     return None
-
-
-def _sealed(text: bytes) -> bytes:
-    return b"%s\n%s" % (hashlib.sha256(text).hexdigest().encode(), text)
 
 
 def _digest(path: Path | None) -> str:

@@ -11,13 +11,14 @@ import secrets
 import socket
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import typer
 
-from sinkhole import __version__, bundle, queries
+from sinkhole import __version__, bundle, journal, queries
 from sinkhole.cli import context, publishing
 from sinkhole.cli.making import STALE, age
 from sinkhole.cli.options import ConfigOption, JsonOption
@@ -26,12 +27,13 @@ from sinkhole.config import Config
 from sinkhole.errors import BundleError, FeedError, SinkholeError
 from sinkhole.feeds.body import shown
 from sinkhole.files import Lock
-from sinkhole.policy.exceptions import Permission
-from sinkhole.service import control, startup
-from sinkhole.service.configured import keeping, settings
+from sinkhole.policy.exceptions import Permission, pending
+from sinkhole.service import control, start, startup
+from sinkhole.service.configured import keep, keeping, places, settings
 from sinkhole.service.publishing import Published, Publishing
 from sinkhole.service.querylog import QueryLog, Store
-from sinkhole.service.sockets import Listening, inherited, listen, listen_web
+from sinkhole.service.sockets import Listening, inherited, listen_web
+from sinkhole.service.start import Begun
 from sinkhole.service.supervisor import Built, Configured, Supervisor
 
 #: Exit codes of a build that leaves a bundle: everything fresh, some feed stale, some source refused.
@@ -56,23 +58,40 @@ def serve(config: ConfigOption = None) -> None:
     sinkhole serve
     sinkhole serve -c /etc/sinkhole/sinkhole.yaml
     """
+    run(config)
+
+
+def run(config: Path | None, begun: Begun | None = None) -> None:
+    """Run the resolver. When it has ``begun`` to answer already, all is read and checked nevertheless, and the workers
+    are told what came of it."""
     gc.enable()
     logging.basicConfig(format="sinkhole: %(message)s", level=logging.INFO, stream=sys.stderr)
-    ctx = context.load(config)
+    with begun or nullcontext():
+        digest = start.digest(config)
+        ctx = context.load(config)
+        if not begun or begun.places == places(ctx.config):
+            _serve(config, ctx, digest, begun)
+            return
+    _serve(config, ctx, digest)
+
+
+def _serve(config: Path | None, ctx: context.Context, digest: str, begun: Begun | None = None) -> None:
     state = ctx.config.state_dir
     store = Store(state / queries.DIRECTORY, keeping(ctx.config))
-    with Lock(state / "serve.lock"), QueryLog(store) as recorded:
+    with nullcontext() if begun else Lock(state / start.LOCK), QueryLog(store) as recorded:
         found, fresh = _begin(ctx)
-        sockets, web = _sockets(ctx.config)
+        sockets, web = (begun.sockets, begun.web) if begun else _sockets(ctx.config)
         everywhere = sockets[0]._replace(web=web)
-        token = secrets.token_hex(16)
+        token = begun.token if begun else secrets.token_hex(16)
         supervisor = Supervisor(
             sockets,
-            _configured(ctx, ctx.config, token, everywhere),
+            _configured(config, digest, ctx, ctx.config, token, everywhere),
             ctx.bundles,
             found=found,
             fresh=fresh,
-            configure=lambda: _configured(context.load(config), ctx.config, token, everywhere),
+            configure=lambda: _configured(
+                config, start.digest(config), context.load(config), ctx.config, token, everywhere
+            ),
             refresh=lambda offline: _build(config, offline),
             ready=_announce,
             queries=recorded,
@@ -80,6 +99,7 @@ def serve(config: ConfigOption = None) -> None:
             register=_register(ctx),
             publishing=Publishing(lambda: _publish(config, state)),
             web=web,
+            begun=begun.processes if begun else (),
         )
         if (wanted := ctx.config.query_log).record != "none":
             logging.info("queries are recorded in %s for %s; see `query-log`", store.directory, wanted.keep)
@@ -96,11 +116,11 @@ def _sockets(config: Config) -> tuple[Sequence[Listening], Sequence[socket.socke
     for endpoints, keys in told:
         if endpoints:
             logging.info("systemd listens on %s; %s not count", ", ".join(map(str, endpoints)), keys)
-    web = found.web or listen_web(config.listen.web)
+    wanted = places(config)
+    web = found.web or listen_web(wanted.where.web)
     if found.udp or found.tcp or found.dot:
         return [found._replace(web=())] * config.workers, web
-    optional = "dns" not in config.listen.model_fields_set
-    return listen(config.listen.dns, config.workers, dot=config.listen.dot, optional=optional), web
+    return wanted.listen(), web
 
 
 def reload(config: ConfigOption = None) -> None:
@@ -202,10 +222,7 @@ def _register(ctx: context.Context) -> Callable[[], tuple[Permission, ...] | Non
         if now == seen:
             return None
         seen = now
-        at = datetime.now(UTC)
-        return tuple(
-            held for held in ctx.permissions if held.until and datetime.fromisoformat(held.until) > at and held.since
-        )
+        return pending(journal.read(ctx.journal), datetime.now(UTC))
 
     return changed
 
@@ -251,21 +268,24 @@ def _last(bundles: Path) -> bundle.Bundle | None:
     return None
 
 
-def _configured(ctx: context.Context, running: Config, token: str, listening: Listening) -> Configured:
-    """What a configuration says to a supervisor that was started with ``running``."""
+def _configured(
+    config: Path | None, digest: str, ctx: context.Context, running: Config, token: str, listening: Listening
+) -> Configured:
+    """What a configuration says to a supervisor that was started with ``running``; and the next start is to know."""
     plan = ctx.plan
+    keep(config, digest, ctx.config, plan)
     for line in ctx.reviews:
         logging.warning("%s", line)
-    places = {"listen": "listen", "workers": "workers", "state_dir": "state-dir"}
+    later = {"listen": "listen", "workers": "workers", "state_dir": "state-dir"}
     return Configured(
-        settings(ctx.config, token, listening),
+        settings(ctx.config, token, listening.where),
         _interval(ctx),
         ctx.config.startup,
         lambda path: build.missing(plan, json.loads((path / "manifest.json").read_bytes())),
         bool(ctx.config.exports.groups),
         tuple(
             f"{key}: the new value holds from the next start"
-            for field, key in places.items()
+            for field, key in later.items()
             if getattr(ctx.config, field) != getattr(running, field)
         ),
         keeping(ctx.config),

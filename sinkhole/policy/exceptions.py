@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sinkhole.errors import SinkholeError
-from sinkhole.journal import Record
+
+if TYPE_CHECKING:
+    from sinkhole.journal import Record
 
 REQUESTED, APPROVED, DENIED, REVOKED = "requested", "approved", "denied", "revoked"
 #: How many names, clients and groups one exception has, and characters each text of it.
@@ -80,6 +82,12 @@ def register(records: Iterable[Record]) -> dict[str, Permission]:
         if record.after is not None:
             found[record.entry] = permission(record.after)
     return found
+
+
+def pending(records: Iterable[Record], at: datetime) -> tuple[Permission, ...]:
+    """The exceptions that hold at an instant, or will."""
+    found = register(records).values()
+    return tuple(held for held in found if held.since and held.until and datetime.fromisoformat(held.until) > at)
 
 
 def request(

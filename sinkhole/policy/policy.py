@@ -95,7 +95,10 @@ class Policy:
         self._known: dict[tuple[frozenset[str], tuple[str, ...]], int] = {}
         self._beyond: dict[tuple[int, tuple[Step, ...], tuple[Step, ...]], int] = {}
         self._clients: dict[tuple[str, str], int] = {}
-        self._decided: dict[tuple[object, ...], Verdict] = {}
+        #: By profile, and by what :meth:`Bundle.find` tells, with what special rules add to that.
+        self._decided: list[dict[object, Verdict]] = []
+        self._count = 0
+        self._find = bundle.find
         self._specials = Specials(stated(bundle.special)) if bundle.special else None
         if self._specials:
             self._networks += [(network, group) for group, network in self._specials.clients().items()]
@@ -120,9 +123,13 @@ class Policy:
         alike = groups, tuple(permit.permission.id for permit in permits)
         number = self._known.get(alike)
         if number is None:
-            number = self._known[alike] = len(self._profiles)
-            self._profiles.append(self._compile(groups, tuple(permits)))
+            number = self._known[alike] = self._add(self._compile(groups, tuple(permits)))
         return number
+
+    def _add(self, profile: Profile) -> int:
+        self._profiles.append(profile)
+        self._decided.append({})
+        return len(self._profiles) - 1
 
     def of_group(self, group: str) -> Profile:
         """What applies to clients of one group and of no other, with the exceptions that the whole group has."""
@@ -143,21 +150,23 @@ class Policy:
     def decide(self, profile: int, key: bytes, qtype: int) -> Verdict:
         """The verdict on a name (:func:`sinkhole.names.wire_key`) and record type for a profile.
 
-        It follows from the name's attribute records and the special rules it meets, and there are few different ones:
-        names that are listed alike get the same object.
+        It follows from the records of the name and its ancestors and the special rules it meets, and there are few
+        different ones: names that are listed alike get the same object.
         """
         if self._permits and self._profiles[profile].permits and (permit := self.permitted(profile, key, qtype)):
             return permit.verdict
-        records = self.bundle.records(key)
-        special = self._met(profile, key) if self._specials else ()
-        if not records and not special:
-            return FORWARD
-        known = (profile, records, special, qtype) if special else (profile, records)
-        verdict = self._decided.get(known)
-        if verdict is None:
-            if len(self._decided) >= _MAX_DECIDED:
-                self._decided.clear()
-            verdict = self._decided[known] = first(self.trace(profile, key, qtype))
+        known: object = self._find(key)
+        if self._specials and (special := self._met(profile, key)):
+            known = known, special, qtype
+        return self._decided[profile].get(known) or self._decide(known, profile, key, qtype)
+
+    def _decide(self, known: object, profile: int, key: bytes, qtype: int) -> Verdict:
+        if self._count >= _MAX_DECIDED:
+            for each in self._decided:
+                each.clear()
+            self._count = 0
+        self._count += 1
+        verdict = self._decided[profile][known] = first(self.trace(profile, key, qtype))
         return verdict
 
     def permitted(self, profile: int, key: bytes, qtype: int) -> Permit | None:
@@ -226,8 +235,8 @@ class Policy:
             return profile
         number = self._beyond.get((profile, steps, allowed))
         if number is None:
-            number = self._beyond[profile, steps, allowed] = len(self._profiles)
-            self._profiles.append(own._replace(steps=steps, allowed=allowed, allows=own.allows - excepted))
+            other = own._replace(steps=steps, allowed=allowed, allows=own.allows - excepted)
+            number = self._beyond[profile, steps, allowed] = self._add(other)
         return number
 
     def hits(self, profile: int, key: bytes, qtype: int) -> dict[int, Hit]:

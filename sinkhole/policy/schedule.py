@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, time, timedelta
 from typing import Any, NamedTuple
-from zoneinfo import ZoneInfo
 
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _DAY = timedelta(days=1)
@@ -55,6 +54,8 @@ def changed_at(when: Schedule, at: datetime) -> datetime | None:
 
 def _windows(when: Schedule, at: datetime) -> Iterator[tuple[datetime, datetime]]:
     """The windows that can be open at ``at`` or within a week after it, as instants in UTC."""
+    from zoneinfo import ZoneInfo  # most policies have no schedule
+
     zone = ZoneInfo(when.zone)
     first = at.astimezone(zone).date() - 2 * _DAY
     for day in (first + number * _DAY for number in range(_WEEK + 4)):

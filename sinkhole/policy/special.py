@@ -11,8 +11,6 @@ import ipaddress
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-import re2
-
 from sinkhole.names import key, unkey
 from sinkhole.networks import Network, Networks
 from sinkhole.rules import Kind, On, Rank, Scope, Special
@@ -46,6 +44,8 @@ class Specials:
     """Special rules ready to be matched; a rule is known by its place in ``rules``."""
 
     def __init__(self, rules: Sequence[Stated]) -> None:
+        import re2  # most bundles have no special rules, and this is two megabytes
+
         self.rules = rules
         self._names: dict[bytes, list[int]] = {}
         self._patterns = re2.Filter()

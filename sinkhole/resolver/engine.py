@@ -200,7 +200,7 @@ class Engine:
         counters = self.counters
         counters.queries += 1
         query = verdict = form = None
-        client = ""
+        client, keyed = "", b""
         try:
             # Who asks: a profile, or a negative standing; and how many queries there are left for that network. TCP has
             # bounds of its own, and its clients are who they say they are.
@@ -253,6 +253,7 @@ class Engine:
                     _, flags, rcode, _, _, qtype, edns, do, *_ = form.query
                     wire = packet[12 : end + 1].lower()
                     query = Query(int.from_bytes(packet[:2]), flags, rcode, packet[12 : end + 5], wire, qtype, edns, do)
+                    keyed = key
 
             # Header and shape: what is malformed, not for a resolver, or not from a client, reaches nothing below.
             if query is None:
@@ -324,12 +325,12 @@ class Engine:
                 return pack(query, minimal_any(), tcp=tcp)
 
             # Inspection after the cache, for it depends on who asks. The policy is the one that decided.
-            relay = partial(self._relay, query, profile, self._inspection, verdict, client, asker, peer, send, tcp)
+            asked = query, profile, self._inspection, verdict, client, keyed or query.name, asker, peer, send, tcp
             known = self.lookup.recall(query, self.now)
             if known is None:
-                self.lookup.seek(query, partial(self._reply, query, relay, asker, peer, send, tcp), asker)
+                self.lookup.seek(query, partial(self._relay_later, asked), asker)
                 return None
-            relayed = relay(*known[:3])
+            relayed = self._relay(*asked, *known[:3])
             if (
                 relayed
                 and known.until > self.now
@@ -445,6 +446,7 @@ class Engine:
         inspection: Inspection,
         verdict: Verdict,
         client: str,
+        name: bytes,
         asker: str,
         peer: Peer,
         send: Send,
@@ -464,17 +466,28 @@ class Engine:
             response = blocked(query.qtype, barred, self.blocking, query.structured)
             self._note(client, query, Outcome.BLOCKED, response.rcode, barred, True)
             return pack(query, response, tcp=tcp)
-        self._note(client, query, outcome, response.rcode, verdict)
+        recorder = self.recorder
+        recorder.note((client, name, recorder.said(query.question[-4:], outcome, response.rcode, verdict)))
         if verdict.action is Action.WARN:  # it resolves, marked for those who look at such things
             response = response._replace(options=ede(OTHER, verdict.text) + response.options)
         if self.notice:
             response = response._replace(options=response.options + self.notice)
         return pack(query, response, tcp=tcp, age=age)
 
+    def _relay_later(self, asked: _Asked, response: Response, age: int, outcome: Outcome) -> None:
+        """Send what :meth:`_relay` gives."""
+        query, *_, asker, peer, send, tcp = asked
+        try:
+            reply = self._relay(*asked, response, age, outcome)
+        except Exception:  # noqa: BLE001 - as above
+            reply = self._fault(query, asker)
+        if reply or (tcp and reply is not None):
+            send(reply, peer)
+
     def _reply(
         self,
         query: Query,
-        relay: Callable[[Response, int, Outcome], bytes | None],
+        made: Callable[[Response, int, Outcome], bytes],
         asker: str,
         peer: Peer,
         send: Send,
@@ -483,12 +496,12 @@ class Engine:
         age: int,
         outcome: Outcome,
     ) -> None:
-        """Send what ``relay`` makes of a response that came later."""
+        """Send what is made of a response that came later."""
         try:
-            reply = relay(response, age, outcome)
+            reply = made(response, age, outcome)
         except Exception:  # noqa: BLE001 - as above
             reply = self._fault(query, asker)
-        if reply or (tcp and reply is not None):
+        if reply or tcp:
             send(reply, peer)
 
     def _lasts(self, profile: int, query: Query, verdict: Verdict, response: Response) -> bool:
@@ -586,6 +599,10 @@ _WATCHED = frozenset({Action.WARN, Action.OBSERVE})
 #: Until when it may be said, whether the name is blocked, the reply without the id, and name and end of the line in the
 #: query log.
 Told = tuple[float, bool, bytes, str, str]
+
+#: What :meth:`Engine._relay` takes before what is known of a name: the query, the profile and what judges for it, the
+#: verdict on the name, the client and the name as they are noted, and who is to be told, how.
+_Asked = tuple[Query, int, Inspection, Verdict, str, bytes, str, Peer, Send, bool]
 
 
 class _Asker(NamedTuple):

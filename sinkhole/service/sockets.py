@@ -14,7 +14,7 @@ from contextlib import ExitStack
 from itertools import zip_longest
 from typing import NamedTuple
 
-from sinkhole.config import Endpoint
+from sinkhole.endpoint import Endpoint, Where
 from sinkhole.errors import ListenError
 
 #: Octets of queries that wait in the kernel; what the system allows may be less (net.core.rmem_max).
@@ -44,6 +44,15 @@ class Listening(NamedTuple):
     tcp: list[socket.socket]
     dot: list[socket.socket]
     web: Sequence[socket.socket] = ()
+
+    @property
+    def every(self) -> list[socket.socket]:
+        """All of them."""
+        return [*self.udp, *self.tcp, *self.dot, *self.web]
+
+    @property
+    def where(self) -> Where:
+        return Where(tuple(self.endpoints), tuple(self.encrypted), tuple(self.webs))
 
     @property
     def endpoints(self) -> list[Endpoint]:

@@ -6,9 +6,6 @@ status`` with its exit code, and as Extended DNS Error 14 (RFC 8914 4.15) in the
 
 from __future__ import annotations
 
-from sinkhole.policy.verdict import FORWARD, Action, Verdict
-from sinkhole.resolver.answer import NOT_READY
-
 #: All lists are in force · some source was never had · SERVFAIL for everything · everything is forwarded.
 READY, INCOMPLETE, CLOSED, OPEN = "ready", "incomplete", "closed", "open"
 SERVE_LAST, FAIL_CLOSED, FORWARD_ALL = "serve-last", "fail-closed", "open"
@@ -22,8 +19,6 @@ TEXTS = {
 #: EXTRA-TEXT of answers that are touched.
 NOTICES = {state: TEXTS[state] for state in (INCOMPLETE, OPEN)}
 
-_WAIT = Verdict(Action.BLOCK, ede=NOT_READY, text=TEXTS[CLOSED], mode="servfail")
-
 
 def state(mode: str, *, bundle: bool, complete: bool, begun: bool) -> str:
     """The state in a mode of ``startup``.
@@ -36,21 +31,3 @@ def state(mode: str, *, bundle: bool, complete: bool, begun: bool) -> str:
     if bundle and complete and begun:
         return READY
     return OPEN if mode == FORWARD_ALL else CLOSED
-
-
-class Waiting:
-    """The policy of :data:`CLOSED` and :data:`OPEN`: one verdict for all."""
-
-    by_address = None
-
-    def __init__(self, state: str) -> None:
-        self._verdict = FORWARD if state == OPEN else _WAIT
-
-    def profile(self, client: str, token: str = "") -> int:
-        return 0
-
-    def decide(self, profile: int, key: bytes, qtype: int) -> Verdict:
-        return self._verdict
-
-    def beyond(self, profile: int, key: bytes, qtype: int) -> int:
-        return profile

@@ -15,12 +15,11 @@ import logging
 import os
 import signal
 import socket
-import sys
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
-from itertools import chain
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,7 +27,8 @@ from sinkhole import __version__, bundle
 from sinkhole.compiler import history
 from sinkhole.errors import SinkholeError
 from sinkhole.policy.exceptions import Permission
-from sinkhole.service import control, startup
+from sinkhole.service import control, process, startup
+from sinkhole.service.process import Process
 from sinkhole.service.publishing import Publishing
 from sinkhole.service.querylog import Keeping, QueryLog
 from sinkhole.service.settings import Settings
@@ -43,9 +43,6 @@ WATCH, BACK_OFF, STOP = 0.5, (0.0, 0.2, 0.5, 1.0, 2.0, 5.0), 5.0
 #: Seconds: between looks at each worker, after which one that does not answer is killed, and between builds while the
 #: first one fails.
 PULSE, HUNG, AGAIN = 10.0, 60.0, 30.0
-
-#: Octets of recorded queries that wait for the query log; what the system allows may be less (net.core.wmem_max).
-_LOG_BUFFER = 4 << 20
 
 #: Counters of a worker that say how it is now rather than how often it was.
 _NOW = frozenset({"waiting", "remembered"})
@@ -86,37 +83,27 @@ class Reloaded(NamedTuple):
 
 
 class _Worker:
-    """One place for a worker process: its sockets, the process in it now, and the channel to it."""
+    """One place for a worker process: its sockets, the process in it now, and the channel to it; ``begun`` is one that
+    runs already."""
 
-    def __init__(self, name: str, listening: Listening) -> None:
+    def __init__(self, name: str, listening: Listening, begun: Process | None = None) -> None:
         self.name = name
         self.listening = listening
-        self.process: asyncio.subprocess.Process | None = None
+        self.process: Process | None = None
         self.ready = asyncio.Event()  # that it ever was
         self.serves = False
         self.starts = 0
         self.last: dict[str, Any] = {}
+        self._begun = begun
         self._writer: asyncio.StreamWriter | None = None
         self._asked: deque[asyncio.Future[tuple[str, str]]] = deque()
 
     async def start(self, queries: QueryLog) -> asyncio.StreamReader:
         """Fill the place; what the new process says comes from the reader, and goes to ``queries`` what it records."""
-        ours, theirs = socket.socketpair()
-        store, record = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        record.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _LOG_BUFFER)
-        channels = [theirs.fileno(), record.fileno()]
-        numbers = [channels, *([sock.fileno() for sock in socks] for socks in self.listening)]
-        queries.take(store)
-        with theirs, record:
-            self.process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                *("-m", "sinkhole.service.worker"),
-                *(",".join(map(str, kind)) for kind in numbers),
-                pass_fds=[*chain(*numbers)],
-                stdin=asyncio.subprocess.DEVNULL,
-            )
+        self.process, self._begun = self._begun or process.start(self.listening), None
+        queries.take(self.process.records)
         self.starts += 1
-        reader, self._writer = await asyncio.open_unix_connection(sock=ours)
+        reader, self._writer = await asyncio.open_unix_connection(sock=self.process.control)
         return reader
 
     async def ask(self, line: bytes) -> tuple[str, str]:
@@ -155,31 +142,42 @@ class _Worker:
         }
 
     def kill(self) -> None:
-        if self.process and self.process.returncode is None:
-            with suppress(ProcessLookupError):
-                self.process.kill()
+        if self.process:
+            self.process.send(signal.SIGKILL)
+
+    async def ended(self) -> int:
+        """The exit code of the process, when it has one."""
+        assert self.process
+        if self.process.code is None:
+            loop, ended = asyncio.get_running_loop(), asyncio.Event()
+            loop.add_reader(self.process.handle, ended.set)
+            try:
+                await ended.wait()
+            finally:
+                loop.remove_reader(self.process.handle)
+        return self.process.wait()
 
     async def stop(self) -> None:
-        if self.process and self.process.returncode is None:
-            with suppress(ProcessLookupError):
-                self.process.terminate()
+        if self.process:
+            self.process.send(signal.SIGTERM)
             try:
-                await asyncio.wait_for(self.process.wait(), STOP)
+                await asyncio.wait_for(self.ended(), STOP)
             except TimeoutError:
                 self.kill()
-                await self.process.wait()
+                await self.ended()
 
 
 class Supervisor:
     """Runs the workers until it is told to stop: one for each of ``listening``, and one for the ``web``, if any.
 
-    ``configure`` reads the configuration again, or raises SinkholeError. ``refresh`` does a build; it is told whether
-    to leave the network alone: so after a reload, and then with the network every ``interval`` seconds when there is
-    one. Cancelled, it ends the build first. ``found`` is the bundle to start with, ``fresh`` whether it is all that
-    this machine has the texts for. ``ready`` is called when all workers answer. ``commands`` is where reloads and the
-    status are asked for. ``register`` gives the exceptions when they changed since it was called last, else None; it
-    raises SinkholeError when their record cannot be trusted, and then those from before stay. ``queries`` keeps what
-    workers record. ``publishing`` is told when what it publishes may have changed.
+    ``begun`` are processes for DNS that answer already, one for each of ``listening`` or none; they are told what new
+    ones are told. ``configure`` reads the configuration again, or raises SinkholeError. ``refresh`` does a build; it
+    is told whether to leave the network alone: so after a reload, and then with the network every ``interval`` seconds
+    when there is one. Cancelled, it ends the build first. ``found`` is the bundle to start with, ``fresh`` whether it
+    is all that this machine has the texts for. ``ready`` is called when all workers answer. ``commands`` is where
+    reloads and the status are asked for. ``register`` gives the exceptions when they changed since it was called last,
+    else None; it raises SinkholeError when their record cannot be trusted, and then those from before stay.
+    ``queries`` keeps what workers record. ``publishing`` is told when what it publishes may have changed.
     """
 
     def __init__(
@@ -198,8 +196,10 @@ class Supervisor:
         register: Callable[[], tuple[Permission, ...] | None] = lambda: None,
         publishing: Publishing | None = None,
         web: Sequence[socket.socket] = (),
+        begun: Sequence[Process] = (),
     ) -> None:
-        self._dns = [_Worker(f"worker {number}", sockets) for number, sockets in enumerate(listening, 1)]
+        places = enumerate(zip_longest(listening, begun), 1)
+        self._dns = [_Worker(f"worker {number}", *place) for number, place in places]
         self._web = [_Worker("web", Listening([], [], [], web))] if web else []
         self._workers = [*self._dns, *self._web]
         self._listening = listening[0]._replace(web=web)
@@ -286,7 +286,7 @@ class Supervisor:
             await asyncio.wait([began])
             failures = 0 if worker.serves else failures + 1
             worker.serves = False
-            code = await worker.process.wait()
+            code = await worker.ended()
             how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
             log.warning("%s (process %d) ended: %s; starting another", worker.name, worker.process.pid, how)
             for name, count in worker.last.get("counters", {}).items():

@@ -42,7 +42,8 @@ from sinkhole.resolver.upstream import BUDGET, Server, Upstreams
 from sinkhole.resolver.upstream.crowd import Limits
 from sinkhole.resolver.zones import Zones
 from sinkhole.service.settings import MAX_LINE, Settings, parse
-from sinkhole.service.startup import CLOSED, NOTICES, OPEN, Waiting
+from sinkhole.service.startup import CLOSED, NOTICES, OPEN
+from sinkhole.service.waiting import Waiting
 
 if TYPE_CHECKING:
     from sinkhole.web.server import Server as WebServer
@@ -302,13 +303,13 @@ async def _follow(worker: Worker, reader: asyncio.StreamReader, writer: asyncio.
             writer.write(f"failed {' '.join(str(error).split())}\n".encode())
 
 
-def main(arguments: Sequence[str]) -> None:
+def main() -> None:
     sys.unraisablehook = hush
     _raise_file_limit()
     gc.set_threshold(*COLLECT)
     sys.setswitchinterval(0.0005)  # seconds that queries wait for the thread that reads a bundle
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupt from the terminal is the supervisor's to pass on
-    (control, *log), *listening = (list(map(_socket, filter(None, numbers.split(",")))) for numbers in arguments)
+    (control, *log), *listening = (list(map(_socket, filter(None, numbers.split(",")))) for numbers in sys.argv[1:])
     web = any(listening[3:])
     logging.basicConfig(format=f"sinkhole: {'web' if web else 'worker'}: %(message)s", level=logging.INFO)
     if web:
@@ -328,4 +329,4 @@ def _socket(number: str) -> socket.socket:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()

@@ -123,8 +123,6 @@ def test_the_same_inputs_give_the_same_bundle_wherever_and_in_whatever_order(tmp
     for name in (
         "index.keys",
         "index.first",
-        "index.blocks",
-        "attributes.bin",
         "attributes.json",
         "policy.json",
         "own.json",

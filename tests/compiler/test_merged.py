@@ -45,7 +45,7 @@ def says(built: Built) -> dict[str, bytes | list[tuple[str, str, int]]]:
         for path in built.path.iterdir()
         if path.name.startswith(("index", "attributes", "special"))
     }
-    assert {"index.keys", "index.blocks", "attributes.bin", "attributes.json", "special.json"} <= files.keys()
+    assert {"index.keys", "index.first", "attributes.json", "special.json"} <= files.keys()
     return {**files, "lists": [(entry["id"], entry["version"], entry["entries"]) for entry in built.described]}
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 import struct
@@ -10,6 +11,7 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from pathlib import Path
+from typing import Any
 
 import dns.flags
 import dns.message
@@ -18,7 +20,7 @@ import dns.rcode
 import pytest
 
 from sinkhole.policy.verdict import Verdict
-from sinkhole.resolver.listener import Limits
+from sinkhole.resolver.listener import Limits, serve_udp
 from sinkhole.resolver.listener.batch import CALLS
 from sinkhole.resolver.upstream import Server
 from tests.dnsserver import Asked, DnsServer, reply
@@ -79,6 +81,7 @@ def batches(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
     """How datagrams come and go: as Linux can, or as everywhere."""
     if not request.param:
         monkeypatch.setattr("sinkhole.resolver.listener.udp.CALLS", None)
+        monkeypatch.setattr("sinkhole.resolver.upstream.udp.CALLS", None)
     elif not CALLS:
         pytest.skip("no recvmmsg here")
     return bool(request.param)
@@ -224,6 +227,43 @@ def test_what_comes_together_is_answered_each_to_its_own(host: str) -> None:
             for answer in answers:
                 assert answer.question[0].name.to_text().startswith(f"{answer.id}.")
         assert resolver.engine.counters.dropped == len(range(0, 300, 7))
+
+
+@both
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])
+def test_replies_that_are_ready_later_leave_each_to_its_own_and_before_the_socket_closes(host: str) -> None:
+    """More than fit into one call, all at one instant, of different sizes."""
+    late: list[tuple[bytes, Any, Callable[[bytes, Any], object]]] = []
+
+    class Engine:
+        def tick(self) -> None: ...
+
+        def answer(
+            self, packet: bytes, host: str | bytes, peer: Any, send: Callable[[bytes, Any], object]
+        ) -> bytes | None:
+            late.append((packet, peer, send))
+            return None
+
+    async def main() -> None:
+        with ExitStack() as stack:
+            sock, *clients = (stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) for _ in range(4))
+            sock.bind((host, 0))
+            close = serve_udp(sock, Engine())
+            for client in clients:
+                client.connect((LOCAL, sock.getsockname()[1]))
+                client.setblocking(False)
+            for number in range(200):
+                clients[number % 3].send(number.to_bytes(2) + bytes(number))
+                await asyncio.sleep(0)
+            while len(late) < 200:
+                await asyncio.sleep(0.001)
+            for packet, peer, send in late:
+                send(packet * 2, peer)
+            close()
+            for number in range(200):
+                assert clients[number % 3].recv(2000) == 2 * (number.to_bytes(2) + bytes(number))
+
+    asyncio.run(asyncio.wait_for(main(), 10))
 
 
 ADDRESSES = ["192.0.2.1", "192.0.2.2", "198.51.100.1", "2001:db8::1", "2001:db8::2", "2001:db8:1::1"]

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from sinkhole.endpoint import Where
 from sinkhole.service.configured import settings
-from sinkhole.service.sockets import Listening
 from tests.bundles import configured
 from tests.certificates import certificate
 
@@ -20,7 +20,7 @@ def test_a_key_that_everyone_may_read_is_told(
     text = f"tls: {{cert: {pair.cert}, key: {pair.key}}}\nupstream: {{servers: [192.0.2.53]}}\n"
 
     with caplog.at_level(logging.WARNING):
-        found = settings(configured(tmp_path, text), "token", Listening([], [], []))
+        found = settings(configured(tmp_path, text), "token", Where((), (), ()))
 
     assert found.tls == (str(pair.cert), str(pair.key))
     assert any("everyone on this machine may read" in line for line in caplog.messages) is told

@@ -7,6 +7,7 @@ import pytest
 from sinkhole.resolver.answer import NOT_READY
 from sinkhole.service import startup
 from sinkhole.service.startup import CLOSED, FAIL_CLOSED, FORWARD_ALL, INCOMPLETE, OPEN, READY, SERVE_LAST
+from sinkhole.service.waiting import Waiting
 
 #: (bundle, complete, begun) -> the state in each mode.
 STATES = {
@@ -40,6 +41,6 @@ def test_no_mode_lets_everything_through_in_silence() -> None:
 
 
 def test_a_closed_policy_says_why_and_an_open_one_decides_nothing() -> None:
-    closed = startup.Waiting(CLOSED).decide(startup.Waiting(CLOSED).profile("192.0.2.1"), b"moc.elpmaxe.", 1)
+    closed = Waiting(CLOSED).decide(Waiting(CLOSED).profile("192.0.2.1"), b"moc.elpmaxe.", 1)
     assert (closed.mode, closed.ede, closed.text) == ("servfail", NOT_READY, startup.TEXTS[CLOSED])
-    assert startup.Waiting(OPEN).decide(0, b"moc.elpmaxe.", 1).action == "forward"
+    assert Waiting(OPEN).decide(0, b"moc.elpmaxe.", 1).action == "forward"

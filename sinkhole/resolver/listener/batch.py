@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import ctypes
 import socket
-from collections.abc import Callable, Set
+from collections.abc import Callable, Sequence, Set
+from errno import EAGAIN, EINTR
 from mmap import mmap
 from sys import byteorder
 from typing import Any
@@ -56,7 +57,7 @@ class _Message(ctypes.Structure):
 def _calls() -> tuple[Any, Any] | None:
     """recvmmsg and sendmmsg, where there are such. Told not to wait, they are no time for other threads to run in."""
     try:
-        library = ctypes.PyDLL(None)
+        library = ctypes.PyDLL(None, use_errno=True)
         return library.recvmmsg, library.sendmmsg
     except (OSError, AttributeError, TypeError):
         return None
@@ -68,15 +69,19 @@ CALLS = _calls()
 class Batches:
     """What comes to ``sock``, where there are :data:`CALLS`. A *peer* is the octets of a socket address; with
     ``arrival`` it is filled up to :data:`ADDRESS` octets, and behind them the control message tells which address was
-    asked (the socket was told to add it), by which the reply leaves from there. ``odd`` are source ports."""
+    asked (the socket was told to add it), by which the reply leaves from there. ``odd`` are source ports; ``soon``
+    calls a function when all that happens now is done."""
 
-    def __init__(self, sock: socket.socket, arrival: bool, odd: Set[bytes]) -> None:
+    def __init__(
+        self, sock: socket.socket, arrival: bool, odd: Set[bytes], soon: Callable[[Callable[[], None]], object]
+    ) -> None:
         assert CALLS
         self._receive, self._send = CALLS
         self._sock = sock
         self._odd = odd
         self._address = (8, 28) if sock.family == socket.AF_INET6 else (4, 8)  # with the scope, as clients differ by it
-        count = BATCH + 1  # the last slot is for what is sent later
+        self._soon = soon
+        count = 2 * BATCH  # the other half of the slots is for what is sent later
         self._memory = mmap(-1, count * _SLOT)
         base = ctypes.addressof(ctypes.c_char.from_buffer(self._memory))
         vectors = (_Vector * (2 * count))()
@@ -88,7 +93,7 @@ class Batches:
             (number, at, at + peer, at + ADDRESS + _CONTROL, at + ADDRESS + _CONTROL + MAX_RECEIVED)
             for number, at in enumerate(range(0, count * _SLOT, _SLOT))
         ]
-        *self._slots, self._later = slots
+        self._slots, self._later, self._waiting = slots[:BATCH], slots[BATCH:], 0
         for number, at, _, received, sent in slots:
             told = base + at + ADDRESS if arrival else None
             for messages, octets, room in ((incoming, received, MAX_RECEIVED), (outgoing, sent, 0)):
@@ -132,14 +137,23 @@ class Batches:
         self._flush(begin, count)
 
     def send(self, reply: bytes, peer: bytes) -> None:
-        """Send what was not ready at once."""
-        _, at, _, _, reply_at = self._later
+        """Send what was not ready at once, together with all else that is ready now."""
+        if self._waiting == BATCH:
+            self.flush()
+        elif not self._waiting:
+            self._soon(self.flush)
+        number, at, _, _, reply_at = self._later[self._waiting]
+        self._waiting += 1
         self._memory[at : at + len(peer)] = peer
         self._memory[reply_at : reply_at + len(reply)] = reply
-        self._sent[BATCH] = len(reply)
+        self._sent[number] = len(reply)
         if self._told:  # what came before the socket was told to add it has none
-            self._told[BATCH] = int.from_bytes(peer[ADDRESS : ADDRESS + ctypes.sizeof(ctypes.c_size_t)], byteorder)
-        self._flush(BATCH, BATCH + 1)
+            self._told[number] = int.from_bytes(peer[ADDRESS : ADDRESS + ctypes.sizeof(ctypes.c_size_t)], byteorder)
+
+    def flush(self) -> None:
+        """Send what waits."""
+        waiting, self._waiting = self._waiting, 0
+        self._flush(BATCH, BATCH + waiting)
 
     def _flush(self, begin: int, end: int) -> None:
         """Send the replies of some slots. One that cannot be sent is lost, as UDP may lose: a full buffer, no way."""
@@ -153,3 +167,71 @@ def _column(table: Any, form: Any, offset: int) -> memoryview[int]:
     cells: memoryview[int] = memoryview(table).cast("B").cast(form)
     step = ctypes.sizeof(table) // len(table) // cells.itemsize
     return cells[offset // cells.itemsize :: step]
+
+
+class Volley:
+    """Up to ``count`` datagrams of connected sockets by one call, sent or received, where there are :data:`CALLS`."""
+
+    def __init__(self, count: int) -> None:
+        assert CALLS
+        self._receive, self._send = CALLS
+        self._count = count
+        self._memory = mmap(-1, count * MAX_RECEIVED)
+        base = ctypes.addressof(ctypes.c_char.from_buffer(self._memory))
+        vectors = (_Vector * (2 * count))()
+        incoming, outgoing = self._messages = (_Message * count)(), (_Message * count)()
+        for number, vector in enumerate(vectors):
+            vector.base, vector.size = base + number % count * MAX_RECEIVED, MAX_RECEIVED
+            message = (incoming, outgoing)[number // count][number % count]
+            message.header = _Header(None, 0, ctypes.addressof(vector), 1, None, 0, 0)
+        self._first = ctypes.c_void_p(ctypes.addressof(incoming))
+        self._packets = [ctypes.c_void_p(ctypes.addressof(message)) for message in outgoing]
+        self._received = _column(incoming, "I", _Message.size.offset)
+        self._sizes = _column(vectors, _SIZE, _Vector.size.offset)[count:]
+
+    def send(self, sock: socket.socket, packets: Sequence[bytes]) -> None:
+        """Raises OSError when one of them cannot be sent."""
+        memory, sizes = self._memory, self._sizes
+        for number, packet in enumerate(packets):
+            at = number * MAX_RECEIVED
+            memory[at : at + len(packet)] = packet
+            sizes[number] = len(packet)
+        begin = 0
+        while begin < len(packets):
+            sent = self._send(sock.fileno(), self._packets[begin], len(packets) - begin, _NOW)
+            if sent <= 0:
+                raise OSError(ctypes.get_errno(), "cannot be sent")
+            begin += sent
+
+    def receive(self, sock: socket.socket) -> Sequence[bytes]:
+        """What has come. Raises OSError, as recv(2) does, when that says that nobody is there."""
+        count = self._receive(sock.fileno(), self._first, self._count, _NOW, None)
+        if count < 0:
+            if (number := ctypes.get_errno()) in (EAGAIN, EINTR):
+                return ()
+            raise OSError(number, "cannot be received")
+        memory, starts = self._memory, range(0, count * MAX_RECEIVED, MAX_RECEIVED)
+        return [memory[at : at + size] for at, size in zip(starts, self._received, strict=False)]
+
+
+class Singly:
+    """What :class:`Volley` does, by one call for each datagram."""
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+
+    def send(self, sock: socket.socket, packets: Sequence[bytes]) -> None:
+        for packet in packets:
+            sock.send(packet)
+
+    def receive(self, sock: socket.socket) -> Sequence[bytes]:
+        found: list[bytes] = []
+        try:
+            while len(found) < self._count:
+                found.append(sock.recv(MAX_RECEIVED))
+        except BlockingIOError:
+            pass
+        except OSError:
+            if not found:
+                raise
+        return found

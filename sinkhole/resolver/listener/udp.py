@@ -20,6 +20,8 @@ _ANYWHERE = frozenset({"0.0.0.0", "::"})
 _IP_PKTINFO = 8  # Linux ip(7); the socket module knows it from Python 3.14 on
 
 Receive = Callable[[], tuple[bytes, Peer]]
+#: What reads and answers what has come, and what sends all that waits for others to be sent with it.
+Calls = tuple[Callable[[], None], Callable[[], None]]
 
 
 class Engine(Protocol):
@@ -43,9 +45,10 @@ def serve_udp(sock: socket.socket, engine: Engine) -> Callable[[], None]:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
         else:
             sock.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
-    drain = (_by_batches if CALLS else _one_by_one)(sock, engine, arrival, host, port)
+    drain, flush = (_by_batches if CALLS else _one_by_one)(sock, engine, arrival, host, port)
 
     def close() -> None:
+        flush()
         loop.remove_reader(sock.fileno())
         sock.close()
 
@@ -53,8 +56,9 @@ def serve_udp(sock: socket.socket, engine: Engine) -> Callable[[], None]:
     return close
 
 
-def _by_batches(sock: socket.socket, engine: Engine, arrival: bool, host: str, port: int) -> Callable[[], None]:
-    batches = Batches(sock, arrival, {number.to_bytes(2) for number in (*_MUTE, _SERVER, port)})
+def _by_batches(sock: socket.socket, engine: Engine, arrival: bool, host: str, port: int) -> Calls:
+    soon = asyncio.get_running_loop().call_soon
+    batches = Batches(sock, arrival, {number.to_bytes(2) for number in (*_MUTE, _SERVER, port)}, soon)
     size, pktinfo = (16, 0) if sock.family == socket.AF_INET6 else (4, 8)  # in6_pktinfo in ipv6(7), in_pktinfo in ip(7)
     asked = ADDRESS + socket.CMSG_LEN(0) + pktinfo
 
@@ -72,10 +76,10 @@ def _by_batches(sock: socket.socket, engine: Engine, arrival: bool, host: str, p
         engine.tick()
         batches.drain(engine.answer, take_odd)
 
-    return drain
+    return drain, batches.flush
 
 
-def _one_by_one(sock: socket.socket, engine: Engine, arrival: bool, host: str, port: int) -> Callable[[], None]:
+def _one_by_one(sock: socket.socket, engine: Engine, arrival: bool, host: str, port: int) -> Calls:
     """Where the kernel, or its library, knows no batches."""
     receive, send = (_by_arrival if arrival else _plainly)(sock)
     odd = {*_MUTE, _SERVER, port}
@@ -100,7 +104,7 @@ def _one_by_one(sock: socket.socket, engine: Engine, arrival: bool, host: str, p
             if reply := take(packet, peer):
                 send(reply, peer)
 
-    return drain
+    return drain, lambda: None
 
 
 def _unwelcome(source: int, port: int, own: bool) -> bool:

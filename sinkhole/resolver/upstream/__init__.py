@@ -4,6 +4,7 @@
 
     Upstreams        the conditional routes and the default one                                     route.py
     └── Forwarder    the servers of one route: coalescing, caps, strategy                           forwarder.py
+        ├── Wheel    the timers of its questions                                                wheel.py
         ├── Lookup   one question under way: attempts, patience, the best that was heard            lookup.py
         └── Remote   one server: its transport, how fast it is, and whether it is there             remote.py
             └── Udp, Stream (TCP, TLS), Https: one question, one answer or failure                  udp.py, stream.py, …

@@ -47,12 +47,11 @@ class Crowd:
 
     def start(self, name: bytes) -> Sequence[bytes] | None:
         """One more question about a wire name: what :meth:`end` is to be told, or None without room below a domain."""
-        domains = []
         counts = self.domains
-        for domain, most in _domains(name):
+        domains = _domains(name)
+        for domain, (_, most) in zip(domains, DOMAINS, strict=False):
             if counts.get(domain, 0) >= most:
                 return None
-            domains.append(domain)
         for domain in domains:
             counts[domain] = counts.get(domain, 0) + 1
         return domains
@@ -63,17 +62,18 @@ class Crowd:
 
 
 def _less(counts: dict[_Key, int], key: _Key) -> None:
-    if counts[key] > 1:
-        counts[key] -= 1
+    if (left := counts[key] - 1) > 0:
+        counts[key] = left
     else:
         del counts[key]
 
 
-def _domains(name: bytes) -> list[tuple[bytes, int]]:
-    """The suffixes of a wire name that are counted, each with its bound. A name itself is none: its askers share."""
+def _domains(name: bytes) -> list[bytes]:
+    """The suffixes of a wire name that are counted, in the order of :data:`DOMAINS`. A name itself is none: its askers
+    share."""
     starts = []
     at = 0
     while size := name[at]:
         starts.append(at)
         at += size + 1
-    return [(name[starts[-labels] :], most) for labels, most in DOMAINS if len(starts) > labels]
+    return [name[starts[-labels] :] for labels, _ in DOMAINS if len(starts) > labels]

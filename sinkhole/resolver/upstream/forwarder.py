@@ -18,6 +18,7 @@ from sinkhole.resolver.upstream.lookup import Lookup
 from sinkhole.resolver.upstream.remote import Remote, Server
 from sinkhole.resolver.upstream.strategy import STRATEGIES
 from sinkhole.resolver.upstream.transports import Transports
+from sinkhole.resolver.upstream.wheel import Wheel
 
 log = logging.getLogger(__name__)
 
@@ -62,6 +63,7 @@ class Forwarder:
         self._token = token.encode()
         make = transports or Transports()
         self.remotes = [Remote(server, make(server), token, domain) for server in servers]
+        self.wheel = Wheel()
         self._lookups: dict[bytes, Lookup] = {}
         self._quiet_until = 0.0
 
@@ -93,7 +95,7 @@ class Forwarder:
                 return
             if (domains := self.crowd.start(query.name)) is not None:
                 self._lookups[key] = lookup = Lookup(self, query, key, domains, Waiting(done, client))
-                lookup.advance(lookup.width)
+                lookup.advance(self.strategy.width)
                 return
             self.crowd.leave(client)
         done(failure(NO_REACHABLE_AUTHORITY)._replace(ttl=0))
@@ -117,5 +119,6 @@ class Forwarder:
         """Answer all who wait with SERVFAIL, and end every connection."""
         for lookup in list(self._lookups.values()):
             lookup.finish(failure(NETWORK_ERROR))
+        self.wheel.close()
         for remote in self.remotes:
             remote.close()

@@ -8,7 +8,6 @@ is not there, is replaced at once.
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -17,6 +16,7 @@ from sinkhole.resolver.message import FORMERR, NOTIMP, REFUSED, SERVFAIL, Query,
 from sinkhole.resolver.upstream.question import Exchange
 from sinkhole.resolver.upstream.remote import Remote
 from sinkhole.resolver.upstream.strategy import arrange
+from sinkhole.resolver.upstream.wheel import Slot
 
 if TYPE_CHECKING:
     from sinkhole.resolver.upstream.forwarder import Forwarder, Waiting
@@ -41,9 +41,8 @@ class Lookup:
         "left",
         "loop",
         "query",
-        "timer",
+        "slot",
         "why",
-        "width",
     )
 
     def __init__(
@@ -58,13 +57,12 @@ class Lookup:
         self.best: Response | None = None
         self.why = NO_REACHABLE_AUTHORITY
         order, up = arrange(forwarder.strategy, forwarder.remotes)
-        self.left = deque(order)
-        self.width = forwarder.strategy.width
+        self.left = list(order)
         self.loop = asyncio.get_running_loop()
         # Each server that is there has its share of the time; when none is, one share has to do for all.
-        rounds = -(-max(up, 1) // self.width)
+        rounds = -(-max(up, 1) // forwarder.strategy.width)
         self.deadline = self.loop.time() + min(forwarder.timeout * rounds, BUDGET)
-        self.timer: asyncio.TimerHandle | None = None
+        self.slot: Slot | None = None
 
     def advance(self, number: int) -> None:
         """Ask the next ``number`` servers, and wait; finish when nobody is left to ask or to wait for."""
@@ -72,19 +70,22 @@ class Lookup:
         patience = 0.0
         if now < self.deadline:
             while number and self.left:
-                remote = self.left.popleft()
+                remote = self.left.pop(0)
                 attempt = _Attempt(self, remote, now)
                 if attempt.start():
                     number -= 1
-                    tries = sum(attempt.remote is remote for attempt in self.attempts)
-                    patience = max(patience, min(remote.patience * tries, self.forwarder.timeout))
-        if self.timer:
-            self.timer.cancel()
+                    patience = max(patience, min(remote.patience * self.tries(remote), self.forwarder.timeout))
+        if self.slot is not None:
+            self.slot.discard(self)
         if now >= self.deadline or not self.attempts:
             self.finish(self.best or failure(self.why))
             return
-        remaining = self.deadline - now
-        self.timer = self.loop.call_later(min(patience or remaining, remaining), self.late)
+        due = min(now + patience, self.deadline) if patience else self.deadline
+        self.slot = self.forwarder.wheel.put(self, due)
+
+    def tries(self, remote: Remote) -> int:
+        """How often a server was asked and has not answered."""
+        return sum(attempt.remote is remote for attempt in self.attempts) if len(self.attempts) > 1 else 1
 
     def late(self) -> None:
         """No answer in time: a packet may be lost, so who was asked comes round again."""
@@ -93,10 +94,9 @@ class Lookup:
             if not attempt.late:
                 attempt.late = True
                 attempt.remote.doubt()
-                tries = sum(other.remote is attempt.remote for other in self.attempts)
-                if attempt.exchange.late() and tries < TRIES:
+                if attempt.exchange.late() and self.tries(attempt.remote) < TRIES:
                     self.left.append(attempt.remote)
-        self.advance(self.width)
+        self.advance(self.forwarder.strategy.width)
 
     def heard(self, attempt: _Attempt, response: Response) -> None:
         self.drop(attempt)
@@ -118,28 +118,27 @@ class Lookup:
         """Go on without a server; one that was late has been replaced already."""
         if attempt.remote in self.left:
             self.left.remove(attempt.remote)
-        if self.timer and attempt.late and self.attempts:
+        if self.slot is not None and attempt.late and self.attempts:
             return
         self.advance(1)
 
     def finish(self, response: Response) -> None:
-        self.stop()
+        """Hear no more, and tell."""
+        if self.slot is not None:
+            self.slot.discard(self)
+            self.slot = None
+        if self.attempts:
+            now = self.loop.time()
+            for attempt in tuple(self.attempts):
+                attempt.remote.outrun(now - attempt.since)
+                attempt.exchange.cancel()
+                self.drop(attempt)
         self.forwarder.finish(self, response)
 
     def drop(self, attempt: _Attempt) -> None:
         """Forget an attempt. It and its exchange let go of each other, or only a search for cycles would free them."""
         self.attempts.remove(attempt)
         del attempt.exchange
-
-    def stop(self) -> None:
-        if self.timer:
-            self.timer.cancel()
-            self.timer = None
-        now = self.loop.time()
-        for attempt in tuple(self.attempts):
-            attempt.remote.outrun(now - attempt.since)
-            attempt.exchange.cancel()
-            self.drop(attempt)
 
 
 class _Attempt:

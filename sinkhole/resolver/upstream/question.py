@@ -28,6 +28,11 @@ from sinkhole.resolver.message import (
 _LETTERS = bytes(0x20 if ord("a") <= octet <= ord("z") else 0 for octet in range(256))
 _PADDING = 12
 _BLOCK = 128  # octets: what encrypted queries are padded to a multiple of (RFC 8467 4.1)
+_AROUND = {
+    (flags, do): (HEADER.pack(0, flags | AD, 1, 0, 0, 1)[2:], b"\0" + RECORD.pack(OPT, UDP_SIZE, do * DO, 0))
+    for flags in (0, RD, CD, RD | CD)
+    for do in (False, True)
+}
 
 
 class Asker(Protocol):
@@ -71,13 +76,17 @@ def spelled(name: bytes, chance: bytes) -> bytes:
 
 def packet(ident: int, query: Query, question: bytes, padded: bool = False) -> bytes:
     """RD, CD and DO as asked, AD because we understand it (RFC 6840 5.7), and no EDNS option but padding."""
-    flags = query.flags & (RD | CD) | AD
-    options = b""
+    head, opt = around(query)
     if padded:
-        bare = HEADER.size + len(question) + 1 + RECORD.size + 4
-        options = struct.pack("!HH", _PADDING, -bare % _BLOCK) + bytes(-bare % _BLOCK)
-    opt = RECORD.pack(OPT, UDP_SIZE, query.do * DO, len(options))
-    return HEADER.pack(ident, flags, 1, 0, 0, 1) + question + b"\0" + opt + options
+        bare = HEADER.size + len(question) + len(opt) + 4
+        padding = struct.pack("!HH", _PADDING, -bare % _BLOCK) + bytes(-bare % _BLOCK)
+        opt = opt[:-2] + len(padding).to_bytes(2) + padding
+    return ident.to_bytes(2) + head + question + opt
+
+
+def around(query: Query) -> tuple[bytes, bytes]:
+    """What stands between id and question, and behind the question."""
+    return _AROUND[query.flags & (RD | CD), query.do]
 
 
 def read_any_case(answer: bytes, ident: int, question: bytes) -> tuple[Response, bool]:

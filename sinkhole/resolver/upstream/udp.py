@@ -1,11 +1,14 @@
-"""One question over UDP: a connected socket that is its own meanwhile, a random id, and a random spelling of the name.
+"""Questions over UDP: connected sockets that are their own meanwhile, random ids, and random spellings of names.
 
 So an answer has to come from the server's address to a port, with an id and in letters, that nobody else knows (RFC
-5452 9.1). Whatever else comes is counted and ignored, and the wait goes on; the first such packet also sends the
-question over TCP, where guessing does not help. So does a truncated answer.
+5452 9.1). Whatever else comes is counted and ignored, and the wait goes on; the first such packet also sends what is
+under way over that port over TCP, where guessing does not help. So does a truncated answer its own question.
 
 The kernel picks the ports by chance. Making and closing a socket costs more than asking, so one over which nothing but
-right answers came has some turns, within a moment: fewer than anybody needs to find it out (RFC 5452 10).
+right answers came has some turns, within a moment: fewer than anybody needs to find it out (RFC 5452 10). Questions
+that are asked at one time take their turns together, by one call to the kernel. That gives a forger nothing: his packet
+says which question it answers, for which he has to know the port, the id and the letters as before, and identical
+questions, of which any would do (RFC 5452 5), are never under way together.
 
 A server that answers right in all but the letters is found out over that TCP connection, where nobody else can speak
 for it, and is sent lower case from then on.
@@ -14,17 +17,18 @@ for it, and is sent lower case from then on.
 from __future__ import annotations
 
 import asyncio
-import secrets
+import os
 import socket
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 
+from sinkhole.resolver.listener.batch import CALLS, Singly, Volley
 from sinkhole.resolver.message import BadResponse, Query, Response, read_response
-from sinkhole.resolver.upstream.question import Asker, packet, spelled
+from sinkhole.resolver.upstream.question import Asker, around, spelled
 from sinkhole.resolver.upstream.stream import Exchange as OverTcp
 from sinkhole.resolver.upstream.stream import Stream
 
-_RECEIVE = 4096  # octets of a datagram; we ask for UDP_SIZE
-_BATCH = 256  # datagrams read before others get their turn
+_BATCH = 64  # datagrams read before others get their turn
 _BURST = 1 << 20  # octets asked of the kernel for packets that wait; it gives what net.core.rmem_max allows
 #: Questions that a port is used for, the seconds after which it is used no more (up to twice that), and ports that wait
 #: for their next one.
@@ -41,24 +45,42 @@ class Udp:
         self.keeps_case = True
         self.strays = 0
         self.era = 0  # counts moments
+        self.datagrams = (Volley if CALLS else Singly)(_BATCH)
+        self._asking: list[Exchange] = []
         self._free: list[_Port] = []
         self._timer: asyncio.TimerHandle | None = None
 
     def ask(self, query: Query, asker: Asker) -> Exchange:
-        return Exchange(self, query, asker)
+        """What is asked until the event loop comes round again is sent together."""
+        if not self._asking:
+            asyncio.get_running_loop().call_soon(self._send)
+        exchange = Exchange(self, query, asker)
+        self._asking.append(exchange)
+        return exchange
 
-    def port(self, chance: int) -> _Port:
-        """One for a question: any of those that wait, by chance, or a new one."""
+    def _send(self) -> None:
+        asking, self._asking = [exchange for exchange in self._asking if not exchange.over], []
+        while asking:
+            try:
+                port = self._port()
+            except OSError:
+                for exchange in asking:
+                    exchange.lost()
+                return
+            exchanges, asking = asking[: port.turns], asking[port.turns :]
+            port.ask(exchanges)
+
+    def _port(self) -> _Port:
+        """One for questions: any of those that wait, by chance, or a new one."""
         free = self._free
         if not free:
             return _Port(self)
-        at = chance % len(free)
+        at = int.from_bytes(os.urandom(2)) % len(free)
         free[at], free[-1] = free[-1], free[at]
         return free.pop()
 
     def give(self, port: _Port) -> None:
-        """Take back one that was used as it should be."""
-        port.turns -= 1
+        """Take back one over which nothing is under way any more."""
         if port.turns and self.era - port.era < 2 and len(self._free) < MAX_FREE:
             self._free.append(port)
             self._timer = self._timer or port.loop.call_later(MOMENT, self._pass)
@@ -67,7 +89,8 @@ class Udp:
 
     def drop(self, port: _Port) -> None:
         """Close one that was to wait."""
-        self._free.remove(port)
+        with suppress(ValueError):
+            self._free.remove(port)
         port.close()
 
     def _pass(self) -> None:
@@ -89,97 +112,130 @@ class Udp:
 
 
 class _Port:
-    """A socket that is connected to a server, and the exchange whose turn it is. Raises OSError when there is none."""
+    """A socket that is connected to a server, and by their ids the exchanges whose turn it is. Raises OSError when
+    there is none."""
 
-    __slots__ = ("era", "exchange", "loop", "server", "sock", "turns")
+    __slots__ = ("era", "loop", "server", "sock", "turns", "under_way")
 
     def __init__(self, server: Udp) -> None:
         self.server = server
         self.era = server.era
         self.turns = TURNS
-        self.exchange: Exchange | None = None
+        self.under_way: dict[bytes, Exchange] = {}
         self.loop = asyncio.get_running_loop()
         self.sock = socket.socket(server.family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
         try:
             self.sock.connect(server.address)
-            self.loop.add_reader(self.sock.fileno(), self.readable)
+            self.loop.add_reader(self.sock.fileno(), self._readable)
         except OSError:
             self.sock.close()
             raise
 
-    def readable(self) -> None:
-        if self.exchange:
-            self.exchange.readable(self.sock)
-        else:  # after the right answer, whatever it is
-            self.server.strays += 1
+    def ask(self, exchanges: Sequence[Exchange]) -> None:
+        """Send questions, of which there are no more than there are turns left."""
+        names = b"".join([exchange.query.name for exchange in exchanges])
+        idents, chance = _chance(len(exchanges), len(names))
+        if self.server.keeps_case:
+            names = spelled(names, chance)
+        packets = []
+        end = 0
+        for exchange, ident in zip(exchanges, idents, strict=True):
+            query = exchange.query
+            begin, end = end, end + len(query.name)
+            exchange.ident = ident
+            exchange.question = question = names[begin:end] + query.question[-4:]
+            exchange.port = self
+            self.under_way[ident] = exchange
+            head, tail = around(query)
+            packets.append(ident + head + question + tail)
+        self.turns -= len(exchanges)
+        try:
+            self.server.datagrams.send(self.sock, packets)
+        except OSError:
+            self._fail()
+
+    def _readable(self) -> None:
+        try:
+            answers = self.server.datagrams.receive(self.sock)
+        except OSError:  # an ICMP error: nobody is there
+            self._fail()
+            return
+        for answer in answers:
+            exchange = self.under_way.get(answer[:2])  # the cheapest look first
+            if exchange is None or (response := exchange.read(answer)) is None:
+                self._stray()
+            elif response.truncated:
+                exchange.hang_up(right=True)
+                exchange.ask_over_tcp()
+            else:
+                exchange.hang_up(right=True)
+                exchange.cancel()
+                exchange.asker.heard(response)
+
+    def _stray(self) -> None:
+        """Something else has come. What is guessed here shall not be guessed again."""
+        self.server.strays += 1
+        self.turns = 0
+        if not self.under_way:  # after the right answer, whatever it is
             self.server.drop(self)
+        elif alone := [exchange for exchange in self.under_way.values() if not exchange.tried]:
+            # whoever guesses sends much, and the right answers must find room behind it
+            self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BURST)
+            for exchange in alone:
+                exchange.ask_over_tcp()
+
+    def end(self, exchange: Exchange, right: bool) -> None:
+        """Its turn is over; ``right``: nothing else will come of it."""
+        del self.under_way[exchange.ident]
+        if not right:
+            self.turns = 0
+        if not self.under_way:
+            self.server.give(self)
+
+    def _fail(self) -> None:
+        exchanges = tuple(self.under_way.values())
+        self.under_way.clear()
+        self.server.drop(self)
+        for exchange in exchanges:
+            exchange.port = None
+            if not exchange.tcp:
+                exchange.lost()
 
     def close(self) -> None:
-        self.loop.remove_reader(self.sock.fileno())
-        self.sock.close()
+        if self.sock.fileno() >= 0:
+            self.loop.remove_reader(self.sock.fileno())
+            self.sock.close()
 
 
 class Exchange:
-    """One question under way. Raises OSError when it cannot be sent."""
+    """One question under way. ``over``: whoever asked it wants to hear no more."""
 
-    __slots__ = ("asker", "ident", "port", "query", "question", "server", "tcp", "tried")
+    __slots__ = ("asker", "ident", "over", "port", "query", "question", "server", "tcp", "tried")
 
     def __init__(self, server: Udp, query: Query, asker: Asker) -> None:
         self.server = server
         self.query = query
         self.asker = asker
+        self.ident = self.question = b""
+        self.port: _Port | None = None
         self.tcp: OverTcp | None = None
-        self.tried = False  # over TCP
-        chance = secrets.token_bytes(4 + len(query.name))
-        self.ident = chance[:2]
-        name = spelled(query.name, chance[4:]) if server.keeps_case else query.name
-        self.question = name + query.question[-4:]
-        self.port: _Port | None = (port := server.port(int.from_bytes(chance[2:4])))
-        port.exchange = self
-        try:
-            port.sock.send(packet(int.from_bytes(self.ident), query, self.question))
-        except OSError:
-            port.close()
-            raise
-
-    def readable(self, sock: socket.socket) -> None:
-        for _ in range(_BATCH):
-            try:
-                answer = sock.recv(_RECEIVE)
-            except BlockingIOError:
-                return
-            except OSError:  # an ICMP error: nobody is there
-                self.hang_up()
-                if not self.tcp:
-                    self.asker.failed()
-                return
-            if response := self.read(answer):
-                self.hang_up(right=not self.tried)
-                if not response.truncated:
-                    self.cancel()
-                    self.asker.heard(response)
-                    return
-            else:
-                self.server.strays += 1
-            if not self.tried:
-                self.tried = True
-                if self.port:  # whoever guesses sends much, and the right answer must find room behind it
-                    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BURST)
-                with suppress(OSError):
-                    self.tcp = self.server.stream.ask(self.query, self, self.question)
-            if not self.port:
-                if not self.tcp:
-                    self.asker.failed()
-                return
+        self.tried = self.over = False  # over TCP
 
     def read(self, answer: bytes) -> Response | None:
         """The response, when it is to this question."""
-        if answer[:2] != self.ident:  # the cheapest look first
-            return None
         try:
             return read_response(answer, int.from_bytes(self.ident), self.question)
         except BadResponse:
             return None
+
+    def ask_over_tcp(self) -> None:
+        """As well, or instead; once."""
+        if not self.tried:
+            self.tried = True
+            with suppress(OSError):
+                self.tcp = self.server.stream.ask(self.query, self, self.question)
+        if not (self.port or self.tcp):
+            self.lost()
 
     def heard(self, response: Response) -> None:
         """Over TCP."""
@@ -194,20 +250,33 @@ class Exchange:
         if not self.port:
             self.asker.failed()
 
+    def lost(self) -> None:
+        """Nobody is there."""
+        if not self.over:
+            self.over = True
+            self.asker.failed()
+
     def late(self) -> bool:
         return True
 
     def cancel(self) -> None:
+        self.over = True
         self.hang_up()
         if self.tcp:
             self.tcp.cancel()
             self.tcp = None
 
     def hang_up(self, right: bool = False) -> None:
-        """Listen no more; ``right``: nothing but the right answer came, and nothing else will."""
+        """Listen no more; ``right``: the right answer came, and nothing else will."""
         if port := self.port:
-            self.port = port.exchange = None
-            if right:
-                self.server.give(port)
-            else:
-                port.close()
+            self.port = None
+            port.end(self, right)
+
+
+def _chance(count: int, octets: int) -> tuple[Iterable[bytes], bytes]:
+    """So many different ids, and octets."""
+    while True:
+        drawn = os.urandom(2 * count + octets)
+        idents = {drawn[at : at + 2] for at in range(0, 2 * count, 2)}
+        if len(idents) == count:
+            return idents, drawn[2 * count :]

@@ -16,6 +16,7 @@ import pytest
 
 from sinkhole.resolver.message import NOERROR, NXDOMAIN, REFUSED, SERVFAIL, Response, read_query
 from sinkhole.resolver.upstream import Forwarder, Server
+from sinkhole.resolver.upstream.udp import TURNS
 from tests.dnsserver import Asked, DnsServer, reply
 from tests.resolver.upstream.asking import about, ask, asked, closed, nobody, query, right, run, udp
 
@@ -51,14 +52,15 @@ def test_item_10_what_goes_to_the_upstream(flags: int, do: bool) -> None:
 
 
 def test_item_26_ids_and_ports_are_fresh() -> None:
-    """One query, one socket, one id."""
+    """What is asked at once shares ports, as many questions each as a port has turns; ids are by chance."""
     with DnsServer(lambda asked: [right(asked)]) as server:
-        ask([udp(server)], *(query(f"n{number}.example.com") for number in range(40)))
+        ask([udp(server)], *(query(f"n{number}.example.com") for number in range(8 * TURNS)), limit=8 * TURNS)
         ids = {asked.packet[:2] for asked in server.asked}
-        ports = {asked.port for asked in server.asked}
-    assert len(server.asked) == 40
-    assert len(ids) > 35
-    assert len(ports) > 35
+        ports = Counter(asked.port for asked in server.asked)
+    assert len(server.asked) == 8 * TURNS
+    assert len(ids) > 7 * TURNS
+    assert len(ports) == 8
+    assert set(ports.values()) == {TURNS}
     assert max(ports) - min(ports) > 100
 
 
