@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import chain, islice
+from itertools import chain, compress, count, islice
 
 from sinkhole import names
 from sinkhole.bundle import MASK_SHIFT, MASKED
@@ -135,12 +135,24 @@ class _Row(dict[int, tuple[int, int]]):
 
     def __init__(self, reach: int, mask: Callable[[int], int]) -> None:
         self.reach, self.mask = reach, mask
+        self.codes = _Codes(self)
 
     def __missing__(self, tally: int) -> tuple[int, int]:
         reach, mask = self.reach, self.mask(tally)
         below, exact = reach | applying(mask, False), reach | applying(mask, True)
         code = _blocked(exact) * Code.EXACT | _blocked(below) * Code.BELOW | _blocked(reach) * Code.INHERITED
         self[tally] = code, below
+        return self[tally]
+
+
+class _Codes(dict[int, int]):
+    """The codes of a row alone."""
+
+    def __init__(self, row: _Row) -> None:
+        self.row = row
+
+    def __missing__(self, tally: int) -> int:
+        self[tally] = self.row[tally][0]
         return self[tally]
 
 
@@ -166,24 +178,32 @@ class Fold:
         self._rows = Rows() if rows is None else rows
         self._above: list[tuple[bytes, int]] = []
         self._top, self._reach = b"", reach
+        self._least = reach
 
-    def resolve(self, keys: Sequence[bytes], tallies: Iterable[int]) -> bytearray:
-        """The codes of sorted keys with these tallies: the strongest rule that covers a name decides."""
-        codes = bytearray()
-        add = codes.append
+    def resolve(self, keys: Sequence[bytes], tallies: Sequence[int]) -> bytearray:
+        """The codes of sorted keys with these tallies: the strongest rule that covers a name decides.
+
+        What is below a key follows it at once. So all are worked out as if nothing stood above them, and then those
+        from a key on that the next one is below, as far as any reaches."""
+        codes = bytearray(map(self._rows[self._least].codes.__getitem__, tallies))
         above, top, reach, rows = self._above, self._top, self._reach, self._rows
-        row = rows[reach]
-        for key, tally, following in zip(keys, tallies, chain(islice(keys, 1, None), keys[-1:]), strict=True):
-            while not key.startswith(top):
-                top, reach = above.pop()
-                row = rows[reach]
-            code, below = row[tally]
-            add(code)
-            # Of the last key nobody knows yet what follows: it stands in for what does.
-            if below != reach and following.startswith(key):
-                above.append((top, reach))
-                top, reach = key, below
-                row = rows[reach]
+        row, at, last = rows[reach], 0, len(keys) - 1
+        parents = compress(count(), map(bytes.startswith, islice(keys, 1, None), keys))
+        for first in chain((0,), parents, (last,)):  # of the last key nobody knows yet what follows
+            at = max(at, first)
+            while at <= last:
+                key = keys[at]
+                while top and not key.startswith(top):
+                    top, reach = above.pop()
+                    row = rows[reach]
+                if not top and at > first:
+                    break
+                codes[at], below = row[tallies[at]]
+                if below != reach:
+                    above.append((top, reach))
+                    top, reach = key, below
+                    row = rows[reach]
+                at += 1
         self._top, self._reach = top, reach
         return codes
 
@@ -201,7 +221,7 @@ class Fold:
 def resolve(masks: Mapping[bytes, int]) -> Resolved:
     """What each key of a list comes to."""
     keys = sorted(masks)
-    return Resolved(keys, Fold().resolve(keys, map(masks.__getitem__, keys)))
+    return Resolved(keys, Fold().resolve(keys, list(map(masks.__getitem__, keys))))
 
 
 def resolve_nearest(rules: Iterable[Rule]) -> Resolved:

@@ -118,7 +118,7 @@ class Merge:
         fold, fold_masks = Fold(self.rows), Fold(self.rows)
         if start:
             above = self._above(BOUNDS[start - 1])
-            fold.resolve(list(above), above.values())
+            fold.resolve(list(above), list(above.values()))
             list(fold_masks.masked(above))
         for at in range(start, end):
             counts, instead = self._counts(at)
