@@ -27,7 +27,7 @@ import os
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain, compress, count, islice
+from itertools import chain, compress, count, islice, pairwise
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
@@ -192,14 +192,13 @@ class _Pages:
         self._rest = b""
 
     def add(self, lines: bytes) -> None:
-        text, at = self._rest + lines, 0
-        pages: list[bytes] = []
-        while len(text) - at >= PAGE:
-            end = text.rfind(b"\n", at, at + PAGE - 1) + 1
-            pages.append(text[at:end])
-            at = end
+        text = self._rest + lines if self._rest else lines
+        ends, at, last, rfind = [0], 0, len(text) - PAGE, text.rfind
+        while at <= last:
+            at = rfind(b"\n", at, at + PAGE - 1) + 1
+            ends.append(at)
         self._rest = text[at:]
-        self._write(pages)
+        self._write([text[start:end] for start, end in pairwise(ends)])
 
     def finish(self) -> None:
         """Write what is left. There is a page at least, because nothing cannot be mapped."""
@@ -309,7 +308,8 @@ def _write_patched(directory: Path, before: Path, edits: Edits) -> int | None:
     text, more = made
     with (directory / "index.keys").open("wb") as pages, (directory / "index.first").open("wb") as firsts:
         writer = _Pages(pages, firsts)
-        writer.add(text)
+        for at in range(0, len(text), _STEP):  # memory that was used just now is used again
+            writer.add(text[at : at + _STEP])
         writer.finish()
     (directory / "attributes.json").write_bytes((before / "attributes.json").read_bytes())
     keys: int = _read_json(before / "manifest.json")["keys"]

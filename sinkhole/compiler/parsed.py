@@ -25,9 +25,9 @@ from sinkhole.compiler.guard import Fence, Quarantined
 from sinkhole.compiler.merged import Kept, Merged, Plain, dumped, kept
 from sinkhole.compiler.parallel import Helper
 from sinkhole.compiler.planned import SourcePlan
-from sinkhole.compiler.ranges import COUNT, Ranges, keys_in
+from sinkhole.compiler.ranges import COUNT, Ranges
 from sinkhole.compiler.source import SourceReport, SourceRules, Text, read_source
-from sinkhole.compiler.tally import Difference
+from sinkhole.compiler.tally import Difference, difference
 from sinkhole.compiler.tool import tool
 from sinkhole.errors import FormatError, SinkholeError
 from sinkhole.files import TEMPORARY, write_atomic
@@ -104,23 +104,14 @@ class Cache:
     def difference(self, one: str | None, other: str | None) -> list[list[Difference]] | None:
         """What the second of two entries has and the first has not, and the other way round, by range; of None, which
         has nothing, too. None when the keys of one are not there."""
+        if self.directory is None:
+            return None
         if (one, other) not in self._differences:
             try:
                 before, now = (_keys(kept(self._path(name))) if name else {} for name in (one, other))
             except _UNUSABLE:
                 return None
-            kinds = [kind for kind in {**before, **now} if before.get(kind) != now.get(kind)]
-            self._differences[one, other] = [
-                [
-                    (kind, was - has, has - was)
-                    for kind in kinds
-                    for was, has in [
-                        [set(keys_in(side[kind][at])) if kind in side else set() for side in (before, now)]
-                    ]
-                    if was != has
-                ]
-                for at in range(COUNT)
-            ]
+            self._differences[one, other] = difference(before, now)
         return self._differences[one, other]
 
     def merged(self, list_id: str) -> Merged | None:

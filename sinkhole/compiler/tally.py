@@ -12,7 +12,7 @@ from itertools import repeat
 from operator import lshift
 from typing import NamedTuple
 
-from sinkhole.compiler.ranges import Ranges, keys_in
+from sinkhole.compiler.ranges import COUNT, Ranges, keys_in
 from sinkhole.rules import Kind
 
 #: The types of array elements, and how many bits they have.
@@ -68,6 +68,20 @@ def tally(sources: Sequence[Mapping[Kind, Ranges]]) -> Tally:
 
 #: Of one range: a kind, the keys that lost a rule of it, and those that got one.
 Difference = tuple[Kind, set[bytes], set[bytes]]
+
+
+def difference(before: Mapping[Kind, Ranges], now: Mapping[Kind, Ranges]) -> list[list[Difference]]:
+    """What changed, by range."""
+    kinds = [kind for kind in {**before, **now} if before.get(kind) != now.get(kind)]
+    return [
+        [
+            (kind, was - has, has - was)
+            for kind in kinds
+            for was, has in [[set(keys_in(side[kind][at])) if kind in side else set() for side in (before, now)]]
+            if was != has
+        ]
+        for at in range(COUNT)
+    ]
 
 
 def changes(tally: Tally, differences: Iterable[Difference]) -> dict[bytes, int]:
