@@ -28,7 +28,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from benchmarks import corpus, load
-from benchmarks.running import client, configure, free_port, query, resident, wait_blocked
+from benchmarks.running import client, configure, query, resident, wait_blocked
+from sinkhole.exports.verify.running import free_port
 from sinkhole.service import control
 
 NAMES, RATE, SECONDS = 100_000, 2_000.0, 10.0

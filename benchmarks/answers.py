@@ -33,8 +33,9 @@ from statistics import median
 from typing import Any, NamedTuple
 
 from benchmarks import corpus, dnsperf, servers, table
-from benchmarks.running import free_port, machine, memory, processor, resident, wait_answered
+from benchmarks.running import machine, memory, processor, resident, wait_answered
 from benchmarks.servers import BARE, OTHER, OURS, PEERS, Running, WrongAnswer
+from sinkhole.exports.verify.running import free_port
 from sinkhole.service import control
 
 NAMES = 800_000

@@ -25,8 +25,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import corpus, dnsperf, load
-from benchmarks.running import configure, free_port, query, upstream, wait_blocked
+from benchmarks.running import configure, query, upstream, wait_blocked
 from sinkhole import bundle
+from sinkhole.exports.verify.running import free_port
 from sinkhole.files import swap_link
 from sinkhole.service import control
 

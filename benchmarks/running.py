@@ -45,17 +45,6 @@ def configure(directory: Path, sources: list[Path], port: int = 5353, upstream: 
     return path
 
 
-def free_port() -> int:
-    """A port that nobody has on 127.0.0.1 now, over UDP and TCP."""
-    while True:
-        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as tcp, socket.socket(type=socket.SOCK_DGRAM) as udp:
-            tcp.bind(("127.0.0.1", 0))
-            port: int = tcp.getsockname()[1]
-            with suppress(OSError):
-                udp.bind(("127.0.0.1", port))
-                return port
-
-
 def query(name: str) -> bytes:
     """A query for the address of ``name``, as a stub sends it."""
     return b"\x12\x34\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00" + to_wire(name) + b"\x00\x01\x00\x01"

@@ -28,8 +28,9 @@ import dns.rcode
 from dns.exception import DNSException
 
 from benchmarks import corpus
-from benchmarks.running import family, free_port, processor, wait_blocked
+from benchmarks.running import family, processor, wait_blocked
 from sinkhole.config import Config
+from sinkhole.exports.verify.running import free_port
 
 OURS, BARE, OTHER = "sinkhole", "sinkhole-bare", "sinkhole-other"
 #: Seconds: until a server has read the list, until one has ended, and for one answer when it is checked.

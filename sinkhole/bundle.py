@@ -40,12 +40,12 @@ VERSION = 3
 PAGE = 512
 #: Of how many ancestors of names in other pages a process remembers what it found.
 _REMEMBERED = 16384
-#: The least octet of a tag, which no key has; and the one that begins a long tag.
-TAG, _LONG = 0x80, 0xFF
+#: The least octet of a tag, which no key has, and the number of the first record; and the octet that begins a long tag.
+_TAG, _LONG = 0x80, 0xFF
 #: How many records have tags of one octet.
-SHORT = _LONG - TAG
+SHORT = _LONG - _TAG
 #: What is to be left out for the keys of some pages alone, and for the tags alone.
-TAGS, _KEYS = bytes((0, *range(TAG, 0x100))), bytes({*range(TAG)} - {ord("\n")})
+_TAGS, _KEYS = bytes((0, *range(_TAG, 0x100))), bytes({*range(_TAG)} - {ord("\n")})
 #: Pages that are taken apart at once.
 _SOME = 256
 #: Codes with this bit are masks of a list with special rules, shifted by :data:`MASK_SHIFT`: its rules are weighed
@@ -151,17 +151,17 @@ class Index:
                     writer.add(b"".join(lines))
                     size += len(keys)
             writer.finish()
-        numbers = [number for _, number in self._records]
-        _write_json(directory / "attributes.json", [self.attributes[numbers[record]] for record in self._order])
+        told = {record: self.attributes[number] for (_, number), record in self._records.items()}
+        _write_json(directory / "attributes.json", [told[record] for record in self._order])
         return size
 
     def _tag(self, record: int) -> bytes:
         """Its tag: records are told in the order in which the first key of each comes."""
-        return _tag(self._order.setdefault(record, len(self._order)))
+        return _tag(self._order.setdefault(record, _TAG + len(self._order)))
 
     def nest(self, keys: Sequence[bytes], numbers: Sequence[int]) -> list[int]:
         """The record of each of the sorted ``keys`` of one range. Ranges come in their order."""
-        alone = {number: self._record(-1, number) for number in sorted(set(numbers))}
+        alone = {number: self._record(0, number) for number in sorted(set(numbers))}
         records = list(map(alone.__getitem__, numbers))
         above, at = self._above, 0  # the last key that was looked at, behind its ancestors
         parents = compress(count(), map(bytes.startswith, islice(keys, 1, None), keys))  # what is below them follows
@@ -181,7 +181,7 @@ class Index:
         return records
 
     def _record(self, above: int, number: int) -> int:
-        return self._records.setdefault((above, number), len(self._records))
+        return self._records.setdefault((above, number), _TAG + len(self._records))
 
 
 class _Pages:
@@ -206,23 +206,23 @@ class _Pages:
 
     def _write(self, pages: Sequence[bytes]) -> None:
         self._pages.write(b"".join([b"\n" + page.ljust(PAGE - 1, b"\0") for page in pages]))
-        self._firsts.write(b"".join([page[: page.find(b"\n") + 1] for page in pages]).translate(None, TAGS))
+        self._firsts.write(b"".join([page[: page.find(b"\n") + 1] for page in pages]).translate(None, _TAGS))
 
 
 def _tag(record: int) -> bytes:
-    """What stands behind a key: an octet for one of the first records, five for others, and a line feed."""
-    if record < SHORT:
-        return bytes((TAG + record, ord("\n")))
-    return bytes((_LONG, *(TAG | record >> shift & TAG - 1 for shift in (21, 14, 7, 0)), ord("\n")))
+    """What stands behind a key: the number of a record, one octet for small ones, five for others; and a line feed."""
+    if record < _LONG:
+        return bytes((record, ord("\n")))
+    return bytes((_LONG, *(_TAG | record >> shift & _TAG - 1 for shift in (21, 14, 7, 0)), ord("\n")))
 
 
 def _untag(tag: bytes) -> int:
-    """The record of a tag. The line feed may be missing."""
-    number = tag[0] - TAG
-    if tag[0] == _LONG:
+    """The record that a tag begins with."""
+    number = tag[0]
+    if number == _LONG:
         number = 0
         for octet in tag[1:5]:
-            number = number << 7 | octet - TAG
+            number = number << 7 | octet - _TAG
     return number
 
 
@@ -358,11 +358,13 @@ class Bundle:
         self.lists: list[str] = [entry["id"] for entry in manifest["lists"]]
         self.policy: Mapping[str, Any] = _read_json(path / "policy.json")
         self.special: list[dict[str, Any]] = _read_json(path / "special.json")
-        self._attributes: list[Attribute] = [
-            tuple((number, code) for number, code in record) for record in _read_json(path / "attributes.json")
-        ]
+        records = _read_json(path / "attributes.json")
+        self._attributes: dict[int, Attribute] = {
+            number: tuple((listed, code) for listed, code in record) for number, record in enumerate(records, _TAG)
+        }
         self._pages = _mapped(path / "index.keys")
-        self._firsts = (path / "index.first").read_bytes().split(b"\n")[:-1]
+        #: The first keys of all pages but the first one.
+        self._firsts = (path / "index.first").read_bytes().split(b"\n")[1:-1]
         self._earlier: dict[bytes, int] = {}
 
     @property
@@ -378,57 +380,56 @@ class Bundle:
         """(matching key, its attribute) of every key that is ``key`` or an ancestor of it, shortest first."""
         ends = [end + 1 for end, octet in enumerate(key) if octet == _DOT]
         found = [(key[:end], self._record(key[:end])) for end in ends]
-        return [(part, self._attributes[record]) for part, record in found if record >= 0]
+        return [(part, self._attributes[record]) for part, record in found if record]
 
     def find(self, key: bytes) -> int:
-        """What tells how a name is listed, a number that is equal for all that are listed alike: of the longest key
-        that :meth:`matches` twice the record, and one more when that is ``key`` itself; negative when none does.
+        """What tells how a name is listed, a number that is equal for all that are listed alike: the record of ``key``,
+        or that of its nearest ancestor that has one, negative; 0 when there is none.
 
         Whatever stands between an ancestor and the key in order begins with that ancestor. So below the top label all
         of them are in the key's own page, but for those that the first line of the page begins with. And the first
-        line that begins with an octet string that ends in a dot is that itself, or no line is.
+        line that begins with octets that end in a dot is a key of those octets, or there is none.
         """
-        at = (bisect_right(self._firsts, key) - 1) * PAGE  # negative before the first page, and then the text is empty
+        at = bisect_right(self._firsts, key) * PAGE
         page = self._pages[at : at + PAGE]
-        at = page.find(b"\n" + key)
-        if at >= 0 and (tag := page[at + 1 + len(key)]) >= TAG:
-            return (_untag(page[at + 1 + len(key) :]) if tag == _LONG else tag - TAG) << 1 | 1
-        end = key.find(b".") + 1
-        found = self._above(key[:end])
+        line = b"\n" + key
+        at = page.find(line)
+        if at >= 0 and (tag := page[at + len(line)]) >= _TAG:
+            return tag if tag < _LONG else _untag(page[at + len(line) :])
+        end = line.find(b".") + 1
+        found = self._above(line[1:end])
         at = 0
-        while end := key.find(b".", end) + 1:
-            at = page.find(b"\n" + key[:end], at)
+        while end := line.find(b".", end) + 1:
+            at = page.find(line[:end], at)
             if at < 0:
                 break
-            if page[at + 1 + end] >= TAG:
-                found = _untag(page[at + 1 + end :])
-            elif not at and (above := self._above(key[:end])) >= 0:
-                found = above
-        return found << 1
+            if page[at + end] >= _TAG:
+                found = _untag(page[at + end :])
+            elif not at:
+                found = self._above(line[1:end]) or found
+        return -found
 
     def entry(self, key: bytes) -> Attribute:
         """The attribute of exactly ``key``."""
-        record = self._record(key)
-        return NOTHING if record < 0 else self._attributes[record]
+        return self._attributes.get(self._record(key), NOTHING)
 
     def items(self) -> Iterator[tuple[bytes, Attribute]]:
         """(key, attribute) of every key, in order."""
-        ranges = (self._taken(at, at + _SOME) for at in range(0, len(self._firsts), _SOME))
+        ranges = (self._taken(at, at + _SOME) for at in range(0, len(self._firsts) + 1, _SOME))
         return chain.from_iterable(zip(keys, attributes, strict=True) for keys, attributes in ranges)
 
     def between(self, start: bytes, end: bytes) -> tuple[list[bytes], list[Attribute]]:
         """The keys from ``start`` to before ``end``, and their attributes."""
-        first = max(bisect_right(self._firsts, start) - 1, 0)
-        keys, attributes = self._taken(first, bisect_left(self._firsts, end))
+        keys, attributes = self._taken(bisect_right(self._firsts, start), bisect_left(self._firsts, end) + 1)
         at, to = bisect_left(keys, start), bisect_left(keys, end)
         return keys[at:to], attributes[at:to]
 
     def _taken(self, first: int, last: int) -> tuple[list[bytes], list[Attribute]]:
         """The keys of the pages from ``first`` to before ``last``, and their attributes."""
-        text = self._pages[first * PAGE : min(last, len(self._firsts)) * PAGE]
-        if not text:
+        text = self._pages[first * PAGE : last * PAGE]
+        keys, tags = (text.translate(None, less).replace(b"\n\n", b"\n")[1:-1].split(b"\n") for less in (_TAGS, _KEYS))
+        if not keys[0]:  # the one page of an empty index
             return [], []
-        keys, tags = (text.translate(None, less).replace(b"\n\n", b"\n")[1:-1].split(b"\n") for less in (TAGS, _KEYS))
         told = {tag: self._attributes[_untag(tag)] for tag in set(tags)}
         return keys, list(map(told.__getitem__, tags))
 
@@ -442,11 +443,11 @@ class Bundle:
         return record
 
     def _record(self, key: bytes) -> int:
-        """The record of exactly ``key``; -1 when there is none."""
-        at = (bisect_right(self._firsts, key) - 1) * PAGE
+        """The record of exactly ``key``; 0 when there is none."""
+        at = bisect_right(self._firsts, key) * PAGE
         page = self._pages[at : at + PAGE]
         at = page.find(b"\n" + key) + 1
-        return _untag(page[at + len(key) :]) if at and page[at + len(key)] >= TAG else -1
+        return _untag(page[at + len(key) :]) if at and page[at + len(key)] >= _TAG else 0
 
     def __len__(self) -> int:
         return int(self.manifest["keys"])

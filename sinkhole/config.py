@@ -557,8 +557,9 @@ class Cache(Model):
     """What is remembered of upstreams' answers."""
 
     size: Annotated[Size, Text(_parse_size, what="a size such as 16MB")] = Field(
-        Size(16 << 20),
-        description="Memory for it in each worker, as in `500KB` or `16MB` (of 1024 KB); at least 64KB, at most 64GB.",
+        Size(4 << 20),
+        description="Memory for it in each worker, as in `500KB` or `16MB` (of 1024 KB); at least 64KB, at most 64GB. "
+        "A megabyte holds some 2700 names.",
     )
     min_ttl: Annotated[StrictInt, Field(ge=0, le=3600)] = Field(
         0, description="Answers are remembered for at least so many seconds, whatever they say; at most 3600."

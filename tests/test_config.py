@@ -66,7 +66,7 @@ def test_no_file_is_the_defaults(catalogue: Catalogue, tmp_path: Path, monkeypat
     assert found.upstream.servers == ()
     assert found.upstream.timeout == 2.0
     assert found.blocking == config.Blocking(mode="null-ip", ttl=60)
-    assert [*map(int, (found.cache.size, found.cache.stale, found.cache.max_ttl))] == [16 << 20, 86_400, 86_400]
+    assert [*map(int, (found.cache.size, found.cache.stale, found.cache.max_ttl))] == [4 << 20, 86_400, 86_400]
     assert (found.answers.cloaking, found.answers.rebinding.block) == (True, False)
     assert found.policy == catalogue.policy
     assert found.state_dir == tmp_path / "sinkhole"

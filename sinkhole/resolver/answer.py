@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable
+from functools import lru_cache
 from ipaddress import ip_address
 from typing import NamedTuple
 
@@ -27,6 +28,7 @@ from sinkhole.resolver.message import (
     IN,
     NOERROR,
     NXDOMAIN,
+    OPCODE,
     OPT,
     PADDING,
     QR,
@@ -55,7 +57,6 @@ PADDED = 468
 #: The owner of a record for the name that is asked: a pointer to the question (RFC 1035 4.1.4).
 OWNER = struct.pack("!H", 0xC000 | HEADER.size)
 
-_OPCODE = 0x7800
 _TTL = struct.Struct("!I")
 _OPTION = struct.Struct("!HH")
 
@@ -151,19 +152,23 @@ def pack(query: Query, response: Response, *, tcp: bool = False, age: int = 0) -
     What does not fit loses first of its EDE, which is supplemental, then all records, with TC set.
     """
     rcode = response.rcode if query.edns or response.rcode < 16 else SERVFAIL
-    flags = QR | RA | query.flags & (_OPCODE | RD | CD) | rcode & 0xF
+    flags = QR | RA | query.flags & (OPCODE | RD | CD) | rcode & 0xF
     if response.authentic and (query.do or query.flags & AD):  # RFC 6840 5.8: for those who show that they know it
         flags |= AD
-    room = (MAX_TCP if tcp else min(query.edns, UDP_SIZE) or MAX_PLAIN) - HEADER.size - len(query.question)
+    edns = query.edns
+    size = MAX_TCP if tcp else UDP_SIZE if edns >= UDP_SIZE else edns or MAX_PLAIN
+    room = size - HEADER.size - len(query.question)
     (answers, authorities, extras), records = response.counts, response.records
-    for options in (response.options, *response.shorter, b""):
-        opt = _opt(query, rcode, options)
-        if len(records) + len(opt) <= room:
-            break
-    else:
-        flags |= TC
-        answers = authorities = extras = 0
-        records = b""
+    opt = _opt(rcode, query.do, options := response.options) if edns else b""
+    if len(records) + len(opt) > room:
+        for options in (*response.shorter, b""):
+            opt = _opt(rcode, query.do, options) if edns else b""
+            if len(records) + len(opt) <= room:
+                break
+        else:
+            flags |= TC
+            answers = authorities = extras = 0
+            records = b""
     if response.truncated:  # the client is to come back over TCP
         flags |= TC
     if age and records:
@@ -171,7 +176,7 @@ def pack(query: Query, response: Response, *, tcp: bool = False, age: int = 0) -
     if query.padded:
         size = HEADER.size + len(query.question) + len(records) + len(opt) + _OPTION.size
         if (fill := -size % PADDED) <= MAX_TCP - size:
-            opt = _opt(query, rcode, options + _OPTION.pack(PADDING, fill) + bytes(fill))
+            opt = _opt(rcode, query.do, options + _OPTION.pack(PADDING, fill) + bytes(fill))
     header = HEADER.pack(query.id, flags, bool(query.question), answers, authorities, extras + bool(opt))
     return header + query.question + records + opt
 
@@ -187,11 +192,10 @@ def brief(reply: bytes) -> bytes:
     return HEADER.pack(ident, flags | bool(answers or authorities) * TC, questions, 0, 0, 0) + reply[HEADER.size : end]
 
 
-def _opt(query: Query, rcode: int, options: bytes) -> bytes:
+@lru_cache(512)
+def _opt(rcode: int, do: bool, options: bytes) -> bytes:
     """RFC 6891 6.1.1: an OPT for an OPT; version 0."""
-    if not query.edns:
-        return b""
-    return b"\0" + RECORD.pack(OPT, UDP_SIZE, rcode >> 4 << 24 | query.do * DO, len(options)) + options
+    return b"\0" + RECORD.pack(OPT, UDP_SIZE, rcode >> 4 << 24 | do * DO, len(options)) + options
 
 
 def record(kind: int, ttl: int, data: bytes, owner: bytes = OWNER, klass: int = IN) -> bytes:

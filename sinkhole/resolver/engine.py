@@ -66,13 +66,16 @@ _ORDINARY = frozenset({None, *MODES})
 #: How many answers are kept prepared, about 500 octets each; how many forms; and how many addresses.
 MAX_PREPARED, MAX_FORMS, MAX_ASKERS = 10_000, 2_000, 100_000
 #: Of so many answers by form one is kept for its packet: names that are asked for once are not to push out the others.
-SELDOM = 8
-#: The octets of a wire name as those of its key (:func:`sinkhole.names.wire_key`), where lengths become dots, and so do
-#: octets that mean something in a key: right if that makes as many dots as there are labels, none of them longer than
-#: :data:`_SHORT`.
+SELDOM = 16
+#: The octets of a wire name as those of its key (:func:`sinkhole.names.wire_key`), where octets that may be lengths, up
+#: to :data:`_SHORT`, become dots. That is right if its *shape* says so, which many names have in common: with an ``x``
+#: for each octet that is no length and means nothing in a key.
 _SHORT = ord("-") - 1
-_LONGEST = HEADER.size + MAX_NAME - 1
-_KEYED = bytes(range(256)).lower().translate(bytes.maketrans(bytes((*range(1, _SHORT + 1), 0xFF)), b"." * (_SHORT + 1)))
+_LENGTHS = bytes(range(1, _SHORT + 1))
+_KEYED = bytes(range(256)).lower().translate(bytes.maketrans(_LENGTHS, b"." * _SHORT))
+_SHAPED = bytes(octet if octet in _LENGTHS else 0xFF if octet in b".\xff" else ord("x") for octet in range(256))
+#: How many shapes are kept.
+MAX_SHAPES = 4096
 _NOT_ALLOWED = Response(REFUSED, options=ede(PROHIBITED))
 
 #: Queries for names that are only watched are logged, at most so many in a second.
@@ -168,6 +171,7 @@ class Engine:
         """Prepare every answer anew: after any change of what answers are made of."""
         self._told: dict[int, dict[bytes, Told]] = {}
         self._forms: dict[bytes, _Form] = {}
+        self._shapes: set[bytes] = set()
         self._kept = self._forms_kept = self._formed = 0
         self._askers = {}
 
@@ -224,36 +228,31 @@ class Engine:
                 self.recorder.note((client, name, said))
                 return packet[:2] + rest
 
-            # A name that is decided like one before costs what deciding costs. Its key is made in a few steps, which
-            # are right when they find as many dots as labels; all else that is to be read stands around the name.
-            end = packet.find(0, HEADER.size)
-            form = self._forms.get(packet[2:12] + packet[end:])
+            # A name that is decided like one before costs what deciding costs: it becomes a key in one step, when its
+            # shape allows that, and all else that is to be read stands around it.
+            wire, _, around = packet[HEADER.size :].partition(b"\0")
+            form = self._forms.get(packet[2:12] + around)
             if form is not None and profile >= 0:
-                at, labels = HEADER.size, 0
-                while at < end and (size := packet[at]) <= _SHORT:
-                    at += size + 1
-                    labels += 1
-                key = packet[12:end].translate(_KEYED)[::-1]
-                zones = self.zones
-                if (
-                    at == end <= _LONGEST
-                    and key.count(b".") == labels
-                    and not (zones and (key in zones.keys or (zones.trees and key.startswith(zones.trees))))
-                ):
-                    verdict = self._policy.decide(profile, key, form.query.qtype)
-                    if (alike := form.alike.get(id(verdict))) and end <= alike.longest:
-                        counters.blocked += 1
-                        reply = packet[:2] + alike.head + packet[12 : end + 5] + alike.tail
-                        self._formed = formed = self._formed + 1
-                        if not formed % SELDOM:
-                            text = named(packet[12 : end + 1].lower(), key)
-                            self._keep(told, octets, (inf, True, reply[2:], text, alike.said))
-                        self.recorder.note((client, key, alike.said))
-                        return reply
-                    _, flags, rcode, _, _, qtype, edns, do, *_ = form.query
-                    wire = packet[12 : end + 1].lower()
-                    query = Query(int.from_bytes(packet[:2]), flags, rcode, packet[12 : end + 5], wire, qtype, edns, do)
-                    keyed = key
+                alike, qtype, like = form
+                if (shape := wire.translate(_SHAPED)) in self._shapes or self._regular(shape):
+                    key = wire.translate(_KEYED)[::-1]
+                    zones = self.zones
+                    if not (zones and (key in zones.keys or (zones.trees and key.startswith(zones.trees)))):
+                        verdict = self._policy.decide(profile, key, qtype)
+                        if (formed := alike.get(id(verdict))) and len(wire) <= formed[0]:
+                            _, head, tail, said, _ = formed
+                            counters.blocked += 1
+                            reply = packet[:2] + head + wire + tail
+                            self._formed = count = self._formed + 1
+                            if not count % SELDOM:
+                                text = named(wire.lower() + b"\0", key)
+                                self._keep(told, octets, (inf, True, reply[2:], text, said))
+                            self.recorder.note((client, key, said))
+                            return reply
+                        _, flags, rcode, _, _, _, edns, do, *_ = like
+                        question, lowered = wire + b"\0" + around[:4], wire.lower() + b"\0"
+                        query = Query(int.from_bytes(packet[:2]), flags, rcode, question, lowered, qtype, edns, do)
+                        keyed = key
 
             # Header and shape: what is malformed, not for a resolver, or not from a client, reaches nothing below.
             if query is None:
@@ -326,11 +325,10 @@ class Engine:
 
             # Inspection after the cache, for it depends on who asks. The policy is the one that decided.
             asked = query, profile, self._inspection, verdict, client, keyed or query.name, asker, peer, send, tcp
-            known = self.lookup.recall(query, self.now)
+            known = self.lookup.look(query, self.now, partial(self._relay_later, asked), asker)
             if known is None:
-                self.lookup.seek(query, partial(self._relay_later, asked), asker)
                 return None
-            relayed = self._relay(*asked, *known[:3])
+            relayed = self._relay(asked, *known[:3])
             if (
                 relayed
                 and known.until > self.now
@@ -439,23 +437,9 @@ class Engine:
 
         self.lookup.ask(asked, partial(self._reply, query, found, asker, peer, send, tcp), asker)
 
-    def _relay(
-        self,
-        query: Query,
-        profile: int,
-        inspection: Inspection,
-        verdict: Verdict,
-        client: str,
-        name: bytes,
-        asker: str,
-        peer: Peer,
-        send: Send,
-        tcp: bool,
-        response: Response,
-        age: int,
-        outcome: Outcome,
-    ) -> bytes | None:
+    def _relay(self, asked: _Asked, response: Response, age: int, outcome: Outcome) -> bytes | None:
         """The reply with what is known of a name, unless that leads to what is blocked."""
+        query, profile, inspection, verdict, client, name, asker, peer, send, tcp = asked
         barred = inspection.verdict(profile, query, response)
         if barred and not _passes(barred, tcp):
             self.counters.blocked += 1
@@ -476,9 +460,9 @@ class Engine:
 
     def _relay_later(self, asked: _Asked, response: Response, age: int, outcome: Outcome) -> None:
         """Send what :meth:`_relay` gives."""
-        query, *_, asker, peer, send, tcp = asked
+        query, _, _, _, _, _, asker, peer, send, tcp = asked
         try:
-            reply = self._relay(*asked, response, age, outcome)
+            reply = self._relay(asked, response, age, outcome)
         except Exception:  # noqa: BLE001 - as above
             reply = self._fault(query, asker)
         if reply or (tcp and reply is not None):
@@ -523,15 +507,28 @@ class Engine:
         if _bare(packet, query):
             self._count_form()
             end = 12 + len(query.question) - 5
-            self._forms[packet[2:12] + packet[end:]] = _Form(query, {})
+            self._forms[packet[2:12] + packet[end + 1 :]] = _Form({}, query.qtype, query)
 
     def _form(self, verdict: Verdict, packet: bytes, query: Query, reply: bytes, said: str) -> None:
         """Answer all whose names are decided alike, and who send the same around them, as by ``reply``."""
-        end = 12 + len(query.question)
-        if form := self._forms.get(packet[2:12] + packet[end - 5 :]):
+        end = 12 + len(query.question) - 5
+        if form := self._forms.get(packet[2:12] + packet[end + 1 :]):
             self._count_form()
-            tail = reply[end:]
-            form.alike[id(verdict)] = _Alike(verdict, reply[2:12], tail, MAX_PLAIN - 5 - len(tail), said)
+            head, tail = reply[2:12], reply[end:]
+            form.alike[id(verdict)] = _Alike(MAX_PLAIN - HEADER.size - len(tail), head, tail, said, verdict)
+
+    def _regular(self, shape: bytes) -> bool:
+        """Whether names of a shape become their keys as :data:`_KEYED` says: there are labels, and nothing in them."""
+        at = labels = 0
+        while at < len(shape) and (size := shape[at]) <= _SHORT:
+            at += size + 1
+            labels += 1
+        if at != len(shape) or labels + shape.count(b"x") != at or at >= MAX_NAME:
+            return False
+        if len(self._shapes) >= MAX_SHAPES:
+            self._shapes.clear()
+        self._shapes.add(shape)
+        return True
 
     def _count_form(self) -> None:
         if self._forms_kept >= MAX_FORMS:
@@ -600,8 +597,8 @@ _WATCHED = frozenset({Action.WARN, Action.OBSERVE})
 #: query log.
 Told = tuple[float, bool, bytes, str, str]
 
-#: What :meth:`Engine._relay` takes before what is known of a name: the query, the profile and what judges for it, the
-#: verdict on the name, the client and the name as they are noted, and who is to be told, how.
+#: What :meth:`Engine._relay` has to know of a query: itself, the profile and what judges for it, the verdict on the
+#: name, the client and the name as they are noted, and who is to be told, how.
 _Asked = tuple[Query, int, Inspection, Verdict, str, bytes, str, Peer, Send, bool]
 
 
@@ -615,19 +612,20 @@ class _Asker(NamedTuple):
 
 
 class _Alike(NamedTuple):
-    """The answer to all names of one verdict (kept here so that no other one gets its ``id``): the header without the
-    id, everything after the question, where the longest name ends that both have room beside, and the end of the line
-    in the query log."""
+    """The answer to all names of one verdict: the octets of the longest name that has room in it, the header without
+    the id, everything from the root of the name on, and the end of the line in the query log. The verdict is kept so
+    that no other one gets its ``id``."""
 
-    verdict: Verdict
+    longest: int
     head: bytes
     tail: bytes
-    longest: int
     said: str
+    verdict: Verdict
 
 
 class _Form(NamedTuple):
-    """A good query, and the answers to those like it by the ``id`` of their verdicts."""
+    """The answers to queries like a good one by the ``id`` of their verdicts, their type, and that query."""
 
-    query: Query
     alike: dict[int, _Alike]
+    qtype: int
+    query: Query

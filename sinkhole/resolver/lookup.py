@@ -87,6 +87,7 @@ class Lookup:
         self.route = route
         self.cache = cache
         self.handling = handling
+        self._low, self._high = handling.low, handling.high
         self.counters = counters or Counters()
         self._rebinding = None if handling.rebinding is None else Rebinding(handling.rebinding)
         self._clock = clock
@@ -94,44 +95,40 @@ class Lookup:
 
     def ask(self, query: Query, done: Done, client: str = "") -> None:
         """Call ``done`` once, now or later."""
-        if known := self.recall(query, self._clock()):
+        if known := self.look(query, self._clock(), done, client):
             done(*known[:3])
-        else:
-            self.seek(query, done, client)
 
-    def recall(self, query: Query, now: float) -> Known | None:
-        """What can be said at once; else :meth:`seek` it."""
-        entry = self.cache.get(query.key, now)
+    def look(self, query: Query, now: float, done: Done, client: str = "") -> Known | None:
+        """What can be said at once; else None, and ``done`` is called once, now or later."""
+        key = query.key
+        counters = self.counters
+        entry = self.cache.get(key, now)
         if entry is None:
+            counters.forwarded += 1
+            self._forward(query, key, done, client)
             return None
-        age, ttl = now - entry.stored, entry.response.ttl
+        age, ttl = now - entry.stored, entry.ttl
         if age < ttl:
-            self.counters.cached += 1
+            counters.cached += 1
             entry.hits += 1
             if age >= LATE * ttl and now >= entry.retry and self._wanted(entry, query):
                 entry.retry = now + RECHECK
-                self.counters.prefetched += 1
-                self._forward(query, None, "")
+                counters.prefetched += 1
+                self._forward(query, key, None, "")
             return Known(entry.response, int(age), Outcome.CACHED, self._until(entry, age))
         if now < entry.retry:
-            self.counters.cached += 1
-            self.counters.stale += 1
+            counters.cached += 1
+            counters.stale += 1
             return Known(stale(entry.response), 0, Outcome.STALE)
+        counters.forwarded += 1
+        self._refresh(query, key, entry, done, client)
         return None
-
-    def seek(self, query: Query, done: Done, client: str = "") -> None:
-        """Ask for what cannot be said at once, and call ``done`` once, now or later."""
-        self.counters.forwarded += 1
-        if entry := self.cache.get(query.key, self._clock()):
-            self._refresh(query, entry, done, client)
-        else:
-            self._forward(query, done, client)
 
     def _until(self, entry: Entry, age: float) -> float:
         """Until when a query for what is ``age`` seconds old gets the same and brings about the same. Its TTL changes
         with each second. What may be asked for ahead has its queries counted until one more makes it popular, and is
         looked at each time when it is late, as another answer may be under way."""
-        ttl = entry.response.ttl
+        ttl = entry.ttl
         whole = entry.stored + min(int(age) + 1, ttl)
         if not self.handling.prefetch:
             return whole
@@ -142,9 +139,9 @@ class Lookup:
     def _wanted(self, entry: Entry, query: Query) -> bool:
         """Whether what ends soon is asked for before it does."""
         popular = self.handling.prefetch and entry.hits >= POPULAR
-        return popular and bool(query.flags & RD) and not failed(entry.response)
+        return popular and bool(query.flags & RD) and not entry.failed
 
-    def _refresh(self, query: Query, entry: Entry, done: Done, client: str) -> None:
+    def _refresh(self, query: Query, key: bytes, entry: Entry, done: Done, client: str) -> None:
         """Ask, and give a client what is stale when that takes too long; the question goes on."""
         waiting: list[Done] = [done]
 
@@ -164,18 +161,17 @@ class Lookup:
                 waiting.pop()(response, age, outcome)
 
         timer = self._later(PATIENCE, late)
-        self._forward(query, heard, client)
+        self._forward(query, key, heard, client)
 
-    def _forward(self, query: Query, done: Done | None, client: str) -> None:
-        self.route(query.name).ask(query, partial(self._heard, query, done), client)
+    def _forward(self, query: Query, key: bytes, done: Done | None, client: str) -> None:
+        self.route(query.name).ask(query, partial(self._heard, query, key, done), client)
 
-    def _heard(self, query: Query, done: Done | None, response: Response) -> None:
+    def _heard(self, query: Query, key: bytes, done: Done | None, response: Response) -> None:
         now = self._clock()
         response = self._handled(query, response)
         if query.flags & RD:  # without it an upstream may know less than it would tell others
-            key = query.key
             former = self.cache.get(key, now)
-            if former and _missing(response) and not failed(former.response):
+            if former and _missing(response) and not former.failed:
                 former.retry = now + RECHECK
             else:
                 self.cache.put(key, response, now)
@@ -184,13 +180,12 @@ class Lookup:
 
     def _handled(self, query: Query, response: Response) -> Response:
         """What is to be known of an upstream's answer."""
-        handling = self.handling
         if response.ttls:
-            response = _bounded(response, handling.low, handling.high)
+            response = _bounded(response, self._low, self._high)
             if self._rebinding and (instead := self._rebinding.answer(query, response)):
                 self.counters.rebound += 1
                 return instead
-            if response.names and not handling.cloaking:
+            if response.names and not self.handling.cloaking:
                 return response._replace(names=())
         return response
 
@@ -206,22 +201,22 @@ def stale(response: Response) -> Response:
 
 def _bounded(response: Response, low: int, high: int) -> Response:
     """With every TTL from ``low`` to ``high``, one with the top bit set taken as zero (RFC 2181 8)."""
-    records = bytearray()
+    octets = response.records
+    records = None
     for at in response.ttls:
-        (ttl,) = TTL.unpack_from(response.records, at)
-        within = min(max(ttl if ttl < 1 << 31 else 0, low), high)
-        if within != ttl:
-            records = records or bytearray(response.records)
-            TTL.pack_into(records, at, within)
+        ttl = int.from_bytes(octets[at : at + 4])
+        if not low <= ttl <= high:
+            records = records or bytearray(octets)
+            TTL.pack_into(records, at, low if ttl < low or ttl >= 1 << 31 else high)
     if records:
         response = response._replace(records=bytes(records))
-    ttl = min(max(response.ttl, low), high)
-    return response if ttl == response.ttl else response._replace(ttl=ttl)
+    ttl = response.ttl
+    return response if low <= ttl <= high else response._replace(ttl=min(max(ttl, low), high))
 
 
 def _missing(response: Response) -> bool:
     """Whether there is no answer: a failure, but for data that did not pass validation (RFC 4035 5.5)."""
-    if not failed(response):
+    if not failed(response.rcode):
         return False
     at = 0
     while at + 6 <= len(response.options):

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -23,7 +24,7 @@ QUESTION = struct.Struct("!HH")
 RECORD = struct.Struct("!HHIH")
 TTL = struct.Struct("!I")
 
-QR, TC, RD, RA, AD, CD = 0x8000, 0x0200, 0x0100, 0x0080, 0x0020, 0x0010
+QR, OPCODE, TC, RD, RA, AD, CD = 0x8000, 0x7800, 0x0200, 0x0100, 0x0080, 0x0020, 0x0010
 NOERROR, FORMERR, SERVFAIL, NXDOMAIN, NOTIMP, REFUSED, YXDOMAIN, NOTAUTH, BADVERS = 0, 1, 2, 3, 4, 5, 6, 9, 16
 A, NS, CNAME, SOA, PTR, HINFO, MX, TXT, AAAA, SRV, DNAME, OPT = 1, 2, 5, 6, 12, 13, 15, 16, 28, 33, 39, 41
 RRSIG, NSEC, NSEC3, SVCB, HTTPS, TSIG, ANY, CAA = 46, 47, 50, 64, 65, 250, 255, 257
@@ -76,8 +77,15 @@ SHAPES: dict[int, tuple[int, int, int | None]] = {
     HTTPS: (2, 1, None),
 }
 _SERVICES = (SVCB, HTTPS)
-#: Octets of an address, by the type and class that ask for it.
-_OF_ADDRESS = {QUESTION.pack(A, IN): 4, QUESTION.pack(AAAA, IN): 16}
+#: Octets of a record with an address and a pointer to its owner, and the length in it, by type and class.
+_OF_ADDRESS = {QUESTION.pack(A, IN): (16, b"\0\4"), QUESTION.pack(AAAA, IN): (28, b"\0\x10")}
+#: A pointer to the asked name; type and class of an alias, and of an SOA record.
+_FIRST, _ALIAS, _SOA = b"\xc0\x0c", QUESTION.pack(CNAME, IN), QUESTION.pack(SOA, IN)
+_FIRST_ALIAS = _FIRST + _ALIAS
+#: The end of a key by CD and DO.
+_WISHES = {cd | do: bytes((do << 1 | bool(cd),)) for cd in (0, CD) for do in (0, 1)}
+#: How an OPT record starts: the root as its owner, and its type.
+_ROOT_OPT = b"\0" + OPT.to_bytes(2)
 #: An Extended DNS Error, Other (RFC 8914 4.1), for an answer that goes in circles.
 _LOOP = b"alias loop"
 _LOOP = struct.pack("!3H", EDE, 2 + len(_LOOP), 0) + _LOOP
@@ -107,7 +115,7 @@ class Query(NamedTuple):
     @property
     def key(self) -> bytes:
         """What makes two queries the same to a cache: name, type, class, and the flags that change an answer."""
-        return self.name + self.question[-4:] + bytes((self.do << 1 | bool(self.flags & CD),))
+        return self.name + self.question[-4:] + _WISHES[self.flags & CD | self.do]
 
 
 class Response(NamedTuple):
@@ -241,7 +249,7 @@ def read_response(packet: bytes, ident: int, question: bytes) -> Response:
     chain that never ends is SERVFAIL. Raises :class:`BadResponse`.
     """
     try:
-        return _read_response(packet, ident, question)
+        return _usual(packet, ident, question) or _read_response(packet, ident, question)
     except (IndexError, struct.error) as error:
         raise BadResponse("cut short") from error
 
@@ -281,17 +289,15 @@ class _Answer(NamedTuple):
 
 
 def _read_response(packet: bytes, ident: int, question: bytes) -> Response:
-    found, flags, questions, *counts = HEADER.unpack_from(packet)
+    found, flags, questions, answers, authorities, extras = HEADER.unpack_from(packet)
     start = HEADER.size + len(question)
     if found != ident or not flags & QR or flags >> 11 & 0xF or questions != 1 or packet[12:start] != question:
         raise BadResponse("not the answer to this query")
     rcode = flags & 0xF
     if flags & TC:
         return Response(rcode, truncated=True)
-    if sum(counts) > MAX_RECORDS:
+    if answers + authorities + extras > MAX_RECORDS:
         raise BadResponse(f"more than {MAX_RECORDS} records")
-    if plain := _addresses(packet, start, flags, *counts):
-        return plain
     lower = packet.lower()  # only names are taken from it, and in those no length is a letter
     names: dict[int, bytes] = {}
     asked, at = _read_name(packet, lower, HEADER.size, names)
@@ -299,7 +305,7 @@ def _read_response(packet: bytes, ident: int, question: bytes) -> Response:
     answer = _Answer(packet, start, names, asked, qtype, [], [])
     at = start
     options: bytes | None = None
-    for section, count in zip((answer.answers, answer.authorities, None), counts, strict=True):
+    for section, count in ((answer.answers, answers), (answer.authorities, authorities), (None, extras)):
         for _ in range(count):
             root = not packet[at]
             owner, at = _read_name(packet, lower, at, names)
@@ -327,39 +333,117 @@ def _read_response(packet: bytes, ident: int, question: bytes) -> Response:
     return _response(answer, rcode, bool(flags & AD), options or b"")
 
 
-def _addresses(packet: bytes, start: int, flags: int, answers: int, authorities: int, extras: int) -> Response | None:
-    """The most common answer, addresses of the asked name and perhaps an OPT record, without looking for anything else;
-    None when it is another one."""
-    if (
-        flags & 0xF
-        or authorities
-        or not answers
-        or extras > 1
-        or (size := _OF_ADDRESS.get(packet[start - 4 : start])) is None
-    ):
+def _usual(packet: bytes, ident: int, question: bytes) -> Response | None:
+    """A usual answer, without looking for anything else: aliases, each owned by the target of the one before; then
+    addresses, or an SOA record because there are none; perhaps an OPT record. None when it is another one, or odd."""
+    shape = _shape(packet[2:12])
+    start = HEADER.size + len(question)
+    if shape is None or packet[12:start] != question or int.from_bytes(packet[:2]) != ident:
         return None
-    head, length = b"\xc0\x0c" + packet[start - 4 : start], size.to_bytes(2)
-    step = 2 + RECORD.size + size
-    end = start + answers * step
-    if len(packet) < end:
-        return None
-    ttl = DAY
-    for at in range(start, end, step):
-        if packet[at : at + 6] != head or packet[at + 10 : at + 12] != length:
+    rcode, authentic, answers, authorities, extras = shape
+    asked, owner, end = question[-4:], _FIRST, start
+    chain: list[bytes] = []
+    ttls: list[int] = []
+    if answers and asked != _ALIAS and packet[start : start + 6] == _FIRST_ALIAS:
+        if (aliases := _aliases(packet, start, answers, question[:-4].lower())) is None:
             return None
-        (found,) = TTL.unpack_from(packet, at + 6)
+        chain, ttls, owner, end = aliases
+    ttl = DAY
+    if addresses := answers - len(ttls):
+        step, length = _OF_ADDRESS.get(asked, (0, b""))
+        if not step or rcode or authorities:
+            return None
+        head = owner + asked
+        for _ in range(addresses):
+            if packet[end : end + 6] != head or packet[end + 10 : end + 12] != length:
+                return None
+            ttls.append(end + 6 - start)
+            end += step
+    elif not authorities:  # without an SOA it is not remembered (RFC 2308 5)
+        ttl = 0
+    else:
+        fixed = _name_end(packet, end)
+        zone = _name(packet, end, fixed)
+        names = chain or [question[:-4].lower()]
+        if zone is None or packet[fixed : fixed + 4] != _SOA or not any(zone in _ancestors(name) for name in names):
+            return None
+        ttls.append(fixed + 4 - start)
+        data = fixed + RECORD.size
+        end = data + int.from_bytes(packet[data - 2 : data])
+        middle = _name_end(packet, data)
+        if _name(packet, data, middle) is None or _name(packet, middle, end - 20) is None:
+            return None
+        ttl = min(int.from_bytes(packet[end - 4 : end]), HOUR)
+    options: bytes | None = b""
+    size = len(packet)
+    if extras:
+        rest = end + 1 + RECORD.size
+        if size < rest or packet[end : end + 3] != _ROOT_OPT or packet[end + 5]:
+            return None
+        data = int.from_bytes(packet[rest - 2 : rest])
+        if data and (size < rest + data or (options := _read_options(packet, rest, rest + data)) is None):
+            return None
+    elif size < end:
+        return None
+    records = packet[start:end]
+    for at in ttls:
+        found = int.from_bytes(records[at : at + 4])
         if found < ttl or found >= 1 << 31:  # as in _response
             ttl = found if found < 1 << 31 else 0
-    options: bytes | None = b""
-    if extras:
-        kind, _, flagged, data = RECORD.unpack_from(packet, end + 1)
-        rest = end + 1 + RECORD.size
-        if packet[end] or kind != OPT or flagged >> 24 or rest + data > len(packet):
+    led = tuple(map(wire_key, chain[1:])) if chain else ()
+    counts = answers, authorities, 0
+    return Response(rcode, authentic, counts, records, tuple(ttls), ttl, options or b"", False, (), led)
+
+
+@lru_cache(1024)
+def _shape(head: bytes) -> tuple[int, bool, int, int, int] | None:
+    """(rcode, AD, answers, authorities, OPT records) by a header without its id; None when no usual answer has it."""
+    if len(head) < HEADER.size - 2:
+        return None
+    flags, questions, answers, authorities, extras = struct.unpack("!5H", head)
+    if flags & (QR | OPCODE | TC) != QR or questions != 1 or authorities > 1 or extras > 1:
+        return None
+    rcode = flags & 0xF
+    if rcode not in (NOERROR, NXDOMAIN) or answers > MAX_RECORDS - 2:
+        return None
+    return rcode, bool(flags & AD), answers, authorities, extras
+
+
+def _aliases(packet: bytes, start: int, most: int, asked: bytes) -> tuple[list[bytes], list[int], bytes, int] | None:
+    """The names from the asked one along the aliases that stand at ``start``, how far from there their TTLs are, the
+    pointer to the last name, and where they end; None when one is odd, or they lead to the root, round, or too far."""
+    chain, owner, at = [asked], _FIRST, start
+    ttls: list[int] = []
+    while len(ttls) < most and packet[at : at + 6] == owner + _ALIAS:
+        data = at + 2 + RECORD.size
+        end = data + int.from_bytes(packet[data - 2 : data])
+        target = _name(packet, data, end)
+        if not target or target == b"\0" or target in chain or len(chain) > MAX_ALIASES or data > 0x3FFF:
             return None
-        if data and (options := _read_options(packet, rest, rest + data)) is None:
+        chain.append(target)
+        ttls.append(at + 6 - start)
+        owner, at = (0xC000 | data).to_bytes(2), end
+    return chain, ttls, owner, at
+
+
+def _name(packet: bytes, at: int, end: int) -> bytes | None:
+    """The name that stands from ``at`` to ``end``, in lower case; None when it ends elsewhere, or is odd."""
+    name = b""
+    limit = begin = at
+    ends = 0
+    while len(name) + at - begin < MAX_NAME:
+        if (size := packet[at]) < 64:
+            at += size + 1
+            if not size:
+                return (name + packet[begin:at]).lower() if (ends or at) == end else None
+            continue
+        name += packet[begin:at]
+        ends = ends or at + 2
+        target = (size << 8 | packet[at + 1]) - 0xC000
+        if not HEADER.size <= target < limit or (begin == at and ends != at + 2):  # a pointer to a pointer
             return None
-    ttls = tuple(range(6, end - start, step))
-    return Response(NOERROR, bool(flags & AD), (answers, 0, 0), packet[start:end], ttls, ttl, options or b"")
+        limit = begin = at = target
+    return None
 
 
 def _response(answer: _Answer, rcode: int, authentic: bool, options: bytes) -> Response:

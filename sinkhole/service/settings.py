@@ -45,7 +45,7 @@ class Settings(NamedTuple):
     tls: tuple[str, str] | None = None
     local: Local = Local()
     permissions: tuple[Permission, ...] = ()
-    cache: int = 16 << 20
+    cache: int = 4 << 20
     stale: float = 0
     handling: Handling = DEFAULT_HANDLING
     plain: bool = False

@@ -41,6 +41,7 @@ from sinkhole.resolver.recorder import Recorder
 from sinkhole.resolver.upstream import BUDGET, Server, Upstreams
 from sinkhole.resolver.upstream.crowd import Limits
 from sinkhole.resolver.zones import Zones
+from sinkhole.service import turns
 from sinkhole.service.settings import MAX_LINE, Settings, parse
 from sinkhole.service.startup import CLOSED, NOTICES, OPEN
 from sinkhole.service.waiting import Waiting
@@ -315,11 +316,13 @@ def main() -> None:
     if web:
         os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))  # niceness means nothing to others (sched(7))
         os.nice(WEB_NICE)
+    else:
+        turns.shorten()
     asyncio.run(run(control, *listening, log=next(iter(log), None)))
 
 
 def _raise_file_limit() -> None:
-    """Every query that is forwarded has a socket of its own, and the usual limit of 1024 is made for select(2)."""
+    """Queries that are forwarded, and clients over TCP, have sockets; the usual limit of 1024 is made for select(2)."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 

@@ -12,8 +12,8 @@ import pytest
 
 from benchmarks import answers, corpus, dnsperf, servers
 from benchmarks.answers import QUICK, Field, Queries
-from benchmarks.running import free_port
 from benchmarks.servers import SERVERS, Place, Running, WrongAnswer
+from sinkhole.exports.verify.running import free_port
 
 SAID = """\
 > NOERROR a.example A 0.000100

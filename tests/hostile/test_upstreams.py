@@ -15,6 +15,7 @@ import dns.message
 import dns.rcode
 import pytest
 
+from sinkhole.exports.verify.running import free_port
 from tests.bundles import made
 from tests.dnsserver import Asked, DnsServer, reply
 from tests.hostile.packets import mutate
@@ -150,13 +151,6 @@ def test_random_names_below_one_zone_fill_nothing_and_delay_no_blocked_name(bund
                     assert addresses(child.ask("blocked.example.com")) == {"0.0.0.0"}
         assert child.status()["counters"]["waiting"] <= 10_000
         assert child.resident() - before < 100e6
-
-
-def free_port() -> int:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port
 
 
 ZONE = f"""\

@@ -268,12 +268,14 @@ def test_item_17_prepared_answers_are_bounded(monkeypatch: pytest.MonkeyPatch) -
     """Random names below a blocked one and beside it, in random letters, with all kinds of flags and UDP sizes."""
     monkeypatch.setattr("sinkhole.resolver.engine.MAX_PREPARED", 50)
     monkeypatch.setattr("sinkhole.resolver.engine.MAX_FORMS", 20)
+    monkeypatch.setattr("sinkhole.resolver.engine.MAX_SHAPES", 2)
     target, _ = engine()
     for number in range(2000):
         name = f"{number}.{'bLocked' if number % 2 else 'blocked'}.test"
         for packet in (wire(name), wire(name, edns=0, payload=512 + number), wire(f"{number % 70}.test")):
             assert handle(target, packet)
         assert sum(map(len, target._told.values())) == target._kept <= 50
+        assert len(target._shapes) <= 2
         assert sum(1 + len(form.alike) for form in target._forms.values()) <= target._forms_kept <= 20
 
 

@@ -3,12 +3,14 @@ from __future__ import annotations
 import random
 import struct
 import time
+from collections import Counter
 from collections.abc import Iterator
 
 import dns.edns
 import dns.flags
 import dns.message
 import dns.name
+import dns.rcode
 import dns.rdatatype
 import dns.rrset
 import pytest
@@ -30,7 +32,7 @@ from sinkhole.resolver.message import (
     BadResponse,
     Query,
     Response,
-    _addresses,
+    _usual,
     read_query,
     read_response,
 )
@@ -451,6 +453,14 @@ def crafted() -> Iterator[tuple[str, bytes]]:
     chain = struct.pack("!H", 0xC00C) + b"".join(struct.pack("!H", 0xC000 | start + 2 * n) for n in range(62))
     ends = [record(16, b"\0", owner=struct.pack("!H", 0xC000 | start + 2 * (n % 62))) for n in range(61, 1061)]
     yield "a chain of pointers", answer([record(99, chain), *ends])
+    label = b"".join((0xC000 | (start + 2 * number - 1 if number else 12)).to_bytes(2) for number in range(31))
+    round_about = record(5, (0xC000 | start + 61).to_bytes(2), owner=(0xC000 | start).to_bytes(2))
+    yield "an alias to a chain of pointers", answer([record(5, b"\x3e" + label + b"\0"), round_about])
+    aliases = [record(5, deep)]
+    for number in range(10):
+        owner = 0xC000 | 12 + len(ASKED) + len(b"".join(aliases)) - (len(deep) if number == 0 else 4)
+        aliases.append(record(5, bytes((1, 98 + number)) + (0xC000 | start).to_bytes(2), owner=owner.to_bytes(2)))
+    yield "aliases of many labels", answer([*aliases, *[ADDRESS] * 1000])
     yield "minimal records", answer([record(16, b"", owner=b"\0")] * 1024)
     yield "too many records", answer([record(16, b"", owner=b"\0")] * 5000)
     names = [record(2, b"\1b" * 20 + struct.pack("!H", 0xC000 | 12)) for _ in range(1024)]
@@ -510,7 +520,7 @@ def test_addresses_are_read_the_short_way_as_the_long_way(monkeypatch: pytest.Mo
         extra = draw.choice(([], [opt()], [opt(ede)], [opt(b"\0\x0a\0\x08" + bytes(8) + ede)]))
         message = bytearray(answer(records, [], extra, flags=draw.choice((0x8180, 0x81A0)), question=asked))
         for _ in range(draw.choice((0, 1, 1, 2, 3))):
-            message[draw.randrange(6, len(message))] = draw.choice((0, 1, 12, 41, 0xC0, 0xFF, draw.randrange(256)))
+            message[draw.randrange(len(message))] = draw.choice((0, 1, 12, 41, 0xC0, 0xFF, draw.randrange(256)))
         packet = bytes(
             message[: draw.choice((len(message), draw.randrange(12, len(message)))) if number % 3 else len(message)]
         )
@@ -523,11 +533,65 @@ def test_addresses_are_read_the_short_way_as_the_long_way(monkeypatch: pytest.Mo
 
         taken = said()
         with monkeypatch.context() as patch:
-            patch.setattr("sinkhole.resolver.message._addresses", lambda *_: None)
+            patch.setattr("sinkhole.resolver.message._usual", lambda *_: None)
             assert said() == taken, packet.hex()
-        counts = struct.unpack_from("!3H", packet, 6)
-        short += taken is not None and bool(_addresses(packet, 12 + len(asked), 0, *counts))
+        short += taken is not None and bool(_usual(packet, IDENT, asked))
     assert short > 1000
+
+
+def usual(draw: random.Random) -> dns.message.Message:
+    """An answer as resolvers give it: up to 13 aliases, some of which lead round, then addresses or an SOA."""
+    kind, addresses = draw.choice((("A", "192.0.2."), ("AAAA", "2001:db8::"), ("HTTPS", ""), ("CNAME", "")))
+    names = ["www.example.com.", "wWw.cdn.Example.com.", "a.example.net.", "b.a.example.net.", "example.com.", "."]
+    names += [f"{'x' * draw.randint(1, 63)}.n{number}.example.org." for number in range(9)]
+    asked = names.pop(0)
+    query = dns.message.make_query(asked, kind, use_edns=draw.choice((0, -1)), id=IDENT)
+    told = dns.message.make_response(query, recursion_available=True)
+    if query.edns >= 0:
+        options: list[dns.edns.Option] = [dns.edns.EDEOption(dns.edns.EDECode.BLOCKED, "x")]
+        told.use_edns(0, options=draw.choice(([], options)))
+    owner = asked
+    for target in draw.sample(names, draw.choice((0, 0, 1, 1, 2, 3, 5, 12, 13))):
+        told.answer.append(dns.rrset.from_text(owner, draw.choice((0, 60, 1 << 31)), "IN", "CNAME", target))
+        owner = draw.choice((target, target, target, target, target, target, asked))
+    if found := bool(addresses) and draw.random() < 0.6:
+        data = [f"{addresses}{number}" for number in range(1, draw.randint(2, 4))]
+        told.answer.append(dns.rrset.from_text(owner, draw.choice((1, 300)), "IN", kind, *data))
+    if draw.random() < (0.05 if found else 0.8):
+        zone = draw.choice(("com.", "example.com.", ".", "example.org.", "com.example."))
+        times = f"1 3600 600 86400 {draw.choice((0, 30, 9000, (1 << 32) - 1))}"
+        soa = f"ns1.{draw.choice(('a.nic.', ''))}{zone.strip('.') or 'root'}. nobody.example.com. {times}"
+        told.authority.append(dns.rrset.from_text(zone, draw.choice((900, 5)), "IN", "SOA", soa))
+    told.set_rcode(draw.choice([dns.rcode.NOERROR] * 3 + [dns.rcode.NXDOMAIN, dns.rcode.SERVFAIL]))
+    return told
+
+
+def test_usual_answers_are_read_the_short_way_as_the_long_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As dnspython writes them, whole and with up to three octets changed or the end cut off: the response, or the
+    refusal, is the same."""
+    draw = random.Random(20250206)
+    short = Counter[tuple[bool, bool]]()
+    for number in range(6_000):
+        message = bytearray(usual(draw).to_wire())
+        asked = bytes(message[12 : message.index(0, 12) + 5])
+        for _ in range(draw.choice((0, 0, 1, 2, 3)) if number % 2 else 0):
+            message[draw.randrange(len(message))] = draw.choice((0, 1, 5, 6, 12, 41, 0xC0, draw.randrange(256)))
+        packet = bytes(message[: len(message) if number % 5 else draw.randrange(12, len(message))])
+
+        def said(packet: bytes = packet, asked: bytes = asked) -> Response | None:
+            try:
+                return read_response(packet, IDENT, asked)
+            except BadResponse:
+                return None
+
+        taken = said()
+        with monkeypatch.context() as patch:
+            patch.setattr("sinkhole.resolver.message._usual", lambda *_: None)
+            assert said() == taken, packet.hex()
+        if taken and _usual(packet, IDENT, asked):
+            short[bool(taken.names), bool(taken.counts[1])] += 1
+    assert min(short.values()) > 100, short
+    assert len(short) == 4
 
 
 @settings(max_examples=200)

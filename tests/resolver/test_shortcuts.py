@@ -68,8 +68,13 @@ NAMES = (
     *("bundle.sinkhole", "1.0.0.127.in-addr.arpa", "test", "com", ""),
 )
 #: What looks as if it were below ads.test: lengths that are digits and as many contents like lengths; and a label
-#: that goes on behind the first zero octet, where the packet ends.
-CUNNING = (b"\3www2" + b"x" * 50 + b"2" + b"x" * 41 + b"\3ads\4test\0", b"\3ads\7test\0")
+#: that goes on behind the first zero octet, where the packet ends; one label that is three by its octets, as another
+#: name is; and octets that stand for dots in keys.
+CUNNING = (
+    *(b"\3www2" + b"x" * 50 + b"2" + b"x" * 41 + b"\3ads\4test\0", b"\3ads\7test\0"),
+    *(b"\12www\3ads\4tes\0", b"\x0bwww\3ads.tes\1t\0", b"\3www\x08ads.test\0", b"\3www\x08ads\xfftest\0"),
+    *(b"\3www\x08ads\4test\0", b"\x0cwww\3ads\4test\0", b"\3www\3ads\4test\0"),
+)
 #: So many that not every question has room beside them in 512 octets.
 ADDRESSES = [f"192.0.2.{number}" for number in range(20)] + [f"2001:db8::{number}" for number in range(8)]
 TYPES = (*(1,) * 20, *(28,) * 10, 65, 65, 65, 16, 5, 255, 0, 41, 252, 64_999)
@@ -145,7 +150,7 @@ class Side:
 
 def name(draw: random.Random) -> bytes:
     """A wire name: a known one, one below it, in any letters, and now and then with odd octets or labels."""
-    if draw.random() < 0.01:
+    if draw.random() < 0.02:
         return draw.choice(CUNNING)
     text = draw.choice(NAMES)
     labels = [label.encode() for label in text.split(".")] if text else []
@@ -224,3 +229,4 @@ def test_the_short_way_says_what_the_long_way_says(
     assert handling.prefetch == bool(counters.prefetched)
     assert short.engine._kept > 50
     assert short.engine._formed > 50
+    assert len(short.engine._shapes) > 50

@@ -14,6 +14,7 @@ import pytest
 
 from sinkhole.config import Endpoint
 from sinkhole.errors import ListenError
+from sinkhole.exports.verify.running import free_port
 from sinkhole.service.sockets import Listening, _advice, listen, listen_web
 from tests.conftest import IPV6
 
@@ -109,7 +110,8 @@ def test_an_optional_address_whose_port_is_taken_is_no_missing_address() -> None
 @pytest.mark.skipif(not IPV6, reason="no IPv6")
 def test_both_protocols_may_have_the_same_port() -> None:
     """:: is for IPv6 alone, or 0.0.0.0 beside it would be in use."""
-    with listening([Endpoint("::", 0)]) as found, listening([Endpoint("0.0.0.0", found[0].endpoints[0].port)]) as other:
+    port = free_port()
+    with listening([Endpoint("::", port)]) as found, listening([Endpoint("0.0.0.0", port)]) as other:
         assert found[0].endpoints[0].port == other[0].endpoints[0].port
 
 

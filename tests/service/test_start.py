@@ -92,9 +92,10 @@ class Held(NamedTuple):
         return None
 
     def answers(self) -> list[str]:
-        """What some clients are told of some names."""
+        """What some clients are told of some names, as if nothing that is remembered had aged."""
         clients = ("127.0.0.1", "127.0.0.2")
-        return [str(self.ask(*asked, source=client)) for client in clients for asked in ASKED]
+        told = (str(self.ask(*asked, source=client)) for client in clients for asked in ASKED)
+        return [re.sub(r" 2\d\d IN ", " 300 IN ", text) for text in told]
 
     def wait_for(self, text: str) -> None:
         end = time.monotonic() + PATIENCE

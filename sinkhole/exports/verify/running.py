@@ -4,6 +4,7 @@ whatever happens."""
 from __future__ import annotations
 
 import os
+import random
 import shutil
 import signal
 import socket
@@ -98,14 +99,10 @@ def give(directory: Path) -> None:
 
 
 def free_port() -> int:
-    """A port that nobody has on 127.0.0.1, over UDP or TCP."""
+    """A port that nobody has on 127.0.0.1, over UDP or TCP, and that the system gives nobody by chance meanwhile."""
     while True:
-        with (
-            socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp,
-            socket.socket(socket.AF_INET, socket.SOCK_STREAM) as tcp,
-        ):
-            udp.bind(("127.0.0.1", 0))
-            port: int = udp.getsockname()[1]
-            with suppress(OSError):
-                tcp.bind(("127.0.0.1", port))
-                return port
+        port = random.randrange(10_000, 32_768)  # ip_local_port_range in ip(7) begins there
+        with socket.socket(type=socket.SOCK_DGRAM) as udp, socket.socket() as tcp, suppress(OSError):
+            udp.bind(("127.0.0.1", port))
+            tcp.bind(("127.0.0.1", port))
+            return port

@@ -112,29 +112,34 @@ class Batches:
             self._told = _column(outgoing, _SIZE, _Header.control_size.offset)
         self._room = memoryview(bytes(self._asked or b"")).cast(_SIZE)
 
-    def drain(self, take: Take, take_odd: Take) -> None:
-        """Let ``take`` have what has come, and ``take_odd`` what has come from odd ports, and send their replies."""
+    def drain(self, take: Take, take_odd: Take) -> int:
+        """Let ``take`` have what has come, and ``take_odd`` what has come from odd ports, and send their replies.
+
+        How many there were, :data:`BATCH` at most.
+        """
         if self._asked:
             self._asked[:] = self._room
         count = self._receive(self._sock.fileno(), self._first, BATCH, _NOW, None)
         if count <= 0:
-            return
+            return 0
         if self._asked and self._told:
             self._told[:count] = self._asked[:count]
-        memory, received, sent = self._memory, self._received, self._sent
-        odd, send, (first, last) = self._odd, self.send, self._address
-        begin = 0
-        for number, start, end, at, reply_at in self._slots if count == BATCH else self._slots[:count]:
+        memory, sent, odd, send, (first, last) = self._memory, self._sent, self._odd, self.send, self._address
+        begin, former, address, answer = 0, b"", b"", take
+        for (number, start, end, at, reply_at), size in zip(self._slots, self._received[:count].tolist(), strict=False):
             peer = memory[start:end]
-            answer = take_odd if peer[2:4] in odd else take
-            if reply := answer(memory[at : at + received[number]], peer[first:last], peer, send):
-                memory[reply_at : reply_at + len(reply)] = reply
-                sent[number] = len(reply)
+            if peer != former:  # who asks much asks again
+                former, address, answer = peer, peer[first:last], take_odd if peer[2:4] in odd else take
+            if reply := answer(memory[at : at + size], address, peer, send):
+                size = len(reply)
+                memory[reply_at : reply_at + size] = reply
+                sent[number] = size
             else:
                 if begin < number:
                     self._flush(begin, number)
                 begin = number + 1
         self._flush(begin, count)
+        return int(count)
 
     def send(self, reply: bytes, peer: bytes) -> None:
         """Send what was not ready at once, together with all else that is ready now."""

@@ -6,7 +6,6 @@ socket and all memory, and could have many answers held back to be released at o
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import NamedTuple, TypeVar
 
 _Key = TypeVar("_Key")
@@ -24,13 +23,20 @@ class Limits(NamedTuple):
 
 
 class Crowd:
-    """The askers that wait now: ``total`` and by client; and the questions under way by domain."""
+    """The askers that wait now: ``total`` and by client; and the ``questions`` under way, by name and by domain.
+
+    Domains are counted only while there are so many questions that one of them could have too many.
+    """
 
     def __init__(self, limits: Limits = Limits()) -> None:  # noqa: B008 - immutable
         self.limits = limits
         self.total = 0
+        self.questions = 0
         self.clients: dict[str, int] = {}
+        self.names: dict[bytes, int] = {}
         self.domains: dict[bytes, int] = {}
+        self._few = min(most for _, most in DOMAINS)
+        self._counting = False
 
     def enter(self, client: str) -> bool:
         """Let one more asker wait, if there is room. ``client`` is empty for ourselves."""
@@ -45,20 +51,35 @@ class Crowd:
         self.total -= 1
         _less(self.clients, client)
 
-    def start(self, name: bytes) -> Sequence[bytes] | None:
-        """One more question about a wire name: what :meth:`end` is to be told, or None without room below a domain."""
-        counts = self.domains
-        domains = _domains(name)
-        for domain, (_, most) in zip(domains, DOMAINS, strict=False):
-            if counts.get(domain, 0) >= most:
-                return None
-        for domain in domains:
-            counts[domain] = counts.get(domain, 0) + 1
-        return domains
+    def start(self, name: bytes) -> bool:
+        """Let one more question about a wire name be asked, if there is room below its domains."""
+        names = self.names
+        if self._counting or self.questions >= self._few:
+            if not self._counting:
+                self._counting = True
+                for other, count in names.items():
+                    self._count(other, count)
+            if any(self.domains.get(domain, 0) >= most for domain, most in _domains(name)):
+                return False
+            self._count(name, 1)
+        names[name] = names.get(name, 0) + 1
+        self.questions += 1
+        return True
 
-    def end(self, domains: Sequence[bytes]) -> None:
-        for domain in domains:
-            _less(self.domains, domain)
+    def end(self, name: bytes) -> None:
+        """A question about it is under way no more."""
+        _less(self.names, name)
+        self.questions -= 1
+        if self._counting:
+            for domain, _ in _domains(name):
+                _less(self.domains, domain)
+            if self.questions < self._few // 2:
+                self._counting = False
+                self.domains.clear()
+
+    def _count(self, name: bytes, questions: int) -> None:
+        for domain, _ in _domains(name):
+            self.domains[domain] = self.domains.get(domain, 0) + questions
 
 
 def _less(counts: dict[_Key, int], key: _Key) -> None:
@@ -68,12 +89,11 @@ def _less(counts: dict[_Key, int], key: _Key) -> None:
         del counts[key]
 
 
-def _domains(name: bytes) -> list[bytes]:
-    """The suffixes of a wire name that are counted, in the order of :data:`DOMAINS`. A name itself is none: its askers
-    share."""
+def _domains(name: bytes) -> list[tuple[bytes, int]]:
+    """The suffixes of a wire name that are counted, each with its bound. A name itself is none: its askers share."""
     starts = []
     at = 0
     while size := name[at]:
         starts.append(at)
         at += size + 1
-    return [name[starts[-labels] :] for labels, _ in DOMAINS if len(starts) > labels]
+    return [(name[starts[-labels] :], most) for labels, most in DOMAINS if len(starts) > labels]

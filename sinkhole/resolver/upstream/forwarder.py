@@ -9,7 +9,6 @@ import asyncio
 import logging
 import secrets
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
 
 from sinkhole.resolver.answer import NETWORK_ERROR, NO_REACHABLE_AUTHORITY, failure
 from sinkhole.resolver.message import RD, Query, Response
@@ -28,11 +27,8 @@ _REMIND = 60.0
 Done = Callable[[Response], object]
 
 
-class Waiting(NamedTuple):
-    """Whom to tell, and the client who asked; empty for ourselves."""
-
-    done: Done
-    client: str
+#: Whom to tell, and the client who asked; empty for ourselves.
+Waiting = tuple[Done, str]
 
 
 class Forwarder:
@@ -86,25 +82,27 @@ class Forwarder:
 
         A failure that says nothing about the name has a TTL of 0.
         """
+        crowd = self.crowd
         if self._token in query.name:
             self._looped(client)
-        elif self.crowd.enter(client):
-            key = query.key + bytes((bool(query.flags & RD),))
+        elif crowd.enter(client):
+            key = query.key + (b"\1" if query.flags & RD else b"\0")
             if lookup := self._lookups.get(key):
-                lookup.askers.append(Waiting(done, client))
+                lookup.askers.append((done, client))
                 return
-            if (domains := self.crowd.start(query.name)) is not None:
-                self._lookups[key] = lookup = Lookup(self, query, key, domains, Waiting(done, client))
+            if crowd.start(query.name):
+                self._lookups[key] = lookup = Lookup(self, query, key, (done, client))
                 lookup.advance(self.strategy.width)
                 return
-            self.crowd.leave(client)
+            crowd.leave(client)
         done(failure(NO_REACHABLE_AUTHORITY)._replace(ttl=0))
 
     def finish(self, lookup: Lookup, response: Response) -> None:
         del self._lookups[lookup.key]
-        self.crowd.end(lookup.domains)
+        crowd = self.crowd
+        crowd.end(lookup.query.name)
         for _, client in lookup.askers:
-            self.crowd.leave(client)
+            crowd.leave(client)
         for done, _ in lookup.askers:
             done(response)
 

@@ -7,8 +7,7 @@ is not there, is replaced at once.
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Sequence
+from time import monotonic  # which is the time of the event loop, without finding that
 from typing import TYPE_CHECKING
 
 from sinkhole.resolver.answer import NETWORK_ERROR, NO_REACHABLE_AUTHORITY, failure
@@ -35,52 +34,54 @@ class Lookup:
         "attempts",
         "best",
         "deadline",
-        "domains",
         "forwarder",
         "key",
         "left",
-        "loop",
         "query",
         "slot",
         "why",
     )
 
-    def __init__(
-        self, forwarder: Forwarder, query: Query, key: bytes, domains: Sequence[bytes], asker: Waiting
-    ) -> None:
+    def __init__(self, forwarder: Forwarder, query: Query, key: bytes, asker: Waiting) -> None:
         self.forwarder = forwarder
         self.query = query
         self.key = key
-        self.domains = domains
         self.askers = [asker]
         self.attempts: list[_Attempt] = []
         self.best: Response | None = None
         self.why = NO_REACHABLE_AUTHORITY
+        self.slot: Slot | None = None
         order, up = arrange(forwarder.strategy, forwarder.remotes)
         self.left = list(order)
-        self.loop = asyncio.get_running_loop()
         # Each server that is there has its share of the time; when none is, one share has to do for all.
-        rounds = -(-max(up, 1) // forwarder.strategy.width)
-        self.deadline = self.loop.time() + min(forwarder.timeout * rounds, BUDGET)
-        self.slot: Slot | None = None
+        time = forwarder.timeout * -(-up // forwarder.strategy.width) if up > 1 else forwarder.timeout
+        self.deadline = monotonic() + (time if time < BUDGET else BUDGET)
 
     def advance(self, number: int) -> None:
         """Ask the next ``number`` servers, and wait; finish when nobody is left to ask or to wait for."""
-        now = self.loop.time()
-        patience = 0.0
-        if now < self.deadline:
+        now = monotonic()
+        due = deadline = self.deadline
+        if now < deadline:
+            patience = 0.0
             while number and self.left:
                 remote = self.left.pop(0)
                 attempt = _Attempt(self, remote, now)
-                if attempt.start():
-                    number -= 1
-                    patience = max(patience, min(remote.patience * self.tries(remote), self.forwarder.timeout))
+                try:
+                    attempt.exchange = remote.transport.ask(self.query, attempt)
+                except OSError:
+                    remote.doubt()
+                    self.why = NETWORK_ERROR
+                    continue
+                number -= 1
+                self.attempts.append(attempt)
+                patience = max(patience, remote.patience * self.tries(remote))
+            if patience:
+                due = min(now + min(patience, self.forwarder.timeout), deadline)
         if self.slot is not None:
             self.slot.discard(self)
-        if now >= self.deadline or not self.attempts:
+        if now >= deadline or not self.attempts:
             self.finish(self.best or failure(self.why))
             return
-        due = min(now + patience, self.deadline) if patience else self.deadline
         self.slot = self.forwarder.wheel.put(self, due)
 
     def tries(self, remote: Remote) -> int:
@@ -100,7 +101,7 @@ class Lookup:
 
     def heard(self, attempt: _Attempt, response: Response) -> None:
         self.drop(attempt)
-        attempt.remote.heard(response, self.loop.time() - attempt.since)
+        attempt.remote.heard(response, monotonic() - attempt.since)
         if response.rcode not in _UNWILLING:
             self.finish(response)
             return
@@ -128,7 +129,7 @@ class Lookup:
             self.slot.discard(self)
             self.slot = None
         if self.attempts:
-            now = self.loop.time()
+            now = monotonic()
             for attempt in tuple(self.attempts):
                 attempt.remote.outrun(now - attempt.since)
                 attempt.exchange.cancel()
@@ -153,18 +154,6 @@ class _Attempt:
         self.remote = remote
         self.since = now
         self.late = False
-
-    def start(self) -> bool:
-        """Whether it could be asked."""
-        lookup = self.lookup
-        try:
-            self.exchange = self.remote.transport.ask(lookup.query, self)
-        except OSError:
-            self.remote.doubt()
-            lookup.why = NETWORK_ERROR
-            return False
-        lookup.attempts.append(self)
-        return True
 
     def heard(self, response: Response) -> None:
         self.lookup.heard(self, response)

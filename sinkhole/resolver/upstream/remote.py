@@ -86,7 +86,7 @@ class Remote:
         self.took(seconds)
         if response.rcode == SERVFAIL:
             self.doubt()
-        else:
+        elif not self.up:
             self._set(True)
 
     def doubt(self) -> None:

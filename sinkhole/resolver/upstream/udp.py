@@ -161,16 +161,25 @@ class _Port:
             self._fail()
             return
         for answer in answers:
-            exchange = self.under_way.get(answer[:2])  # the cheapest look first
-            if exchange is None or (response := exchange.read(answer)) is None:
-                self._stray()
-            elif response.truncated:
-                exchange.hang_up(right=True)
-                exchange.ask_over_tcp()
-            else:
-                exchange.hang_up(right=True)
+            try:
+                self._take(answer)
+            except Exception as error:  # noqa: BLE001 - whatever one answer brings about, the next ones are heard
+                self.loop.call_exception_handler({"message": "an answer could not be told", "exception": error})
+
+    def _take(self, answer: bytes) -> None:
+        exchange = self.under_way.get(answer[:2])  # the cheapest look first
+        response = exchange and exchange.read(answer)
+        if not exchange or not response:
+            self._stray()
+            return
+        self.end(exchange)
+        if response.truncated:
+            exchange.ask_over_tcp()
+        else:
+            exchange.over = True
+            if exchange.tcp:
                 exchange.cancel()
-                exchange.asker.heard(response)
+            exchange.asker.heard(response)
 
     def _stray(self) -> None:
         """Something else has come. What is guessed here shall not be guessed again."""
@@ -184,11 +193,10 @@ class _Port:
             for exchange in alone:
                 exchange.ask_over_tcp()
 
-    def end(self, exchange: Exchange, right: bool) -> None:
-        """Its turn is over; ``right``: nothing else will come of it."""
+    def end(self, exchange: Exchange) -> None:
+        """Its turn is over."""
+        exchange.port = None
         del self.under_way[exchange.ident]
-        if not right:
-            self.turns = 0
         if not self.under_way:
             self.server.give(self)
 
@@ -212,14 +220,17 @@ class Exchange:
 
     __slots__ = ("asker", "ident", "over", "port", "query", "question", "server", "tcp", "tried")
 
+    ident: bytes
+    question: bytes
+
     def __init__(self, server: Udp, query: Query, asker: Asker) -> None:
         self.server = server
         self.query = query
         self.asker = asker
-        self.ident = self.question = b""
         self.port: _Port | None = None
         self.tcp: OverTcp | None = None
-        self.tried = self.over = False  # over TCP
+        self.tried = False  # over TCP
+        self.over = False
 
     def read(self, answer: bytes) -> Response | None:
         """The response, when it is to this question."""
@@ -266,11 +277,11 @@ class Exchange:
             self.tcp.cancel()
             self.tcp = None
 
-    def hang_up(self, right: bool = False) -> None:
-        """Listen no more; ``right``: the right answer came, and nothing else will."""
+    def hang_up(self) -> None:
+        """Listen no more; something may still come."""
         if port := self.port:
-            self.port = None
-            port.end(self, right)
+            port.turns = 0
+            port.end(self)
 
 
 def _chance(count: int, octets: int) -> tuple[Iterable[bytes], bytes]:

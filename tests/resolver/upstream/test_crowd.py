@@ -26,32 +26,51 @@ def test_random_labels_below_one_domain_take_only_its_share(monkeypatch: pytest.
     """Water torture: the domain is full, whatever stands before it, and other domains have their room."""
     monkeypatch.setattr(crowd, "DOMAINS", ((2, 20), (3, 5)))
     names = Crowd()
-    assert sum(names.start(to_wire(f"r{number}.victim.example")) is not None for number in range(50)) == 20
-    assert names.start(to_wire("a.b.c.victim.example")) is None
-    assert names.start(to_wire("victim.example")) is not None
-    assert names.start(to_wire("www.other.example")) is not None
+    assert sum(names.start(to_wire(f"r{number}.victim.example")) for number in range(50)) == 20
+    assert not names.start(to_wire("a.b.c.victim.example"))
+    assert names.start(to_wire("victim.example"))
+    assert names.start(to_wire("www.other.example"))
 
 
 def test_a_domain_below_a_public_suffix_does_not_take_the_room_of_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(crowd, "DOMAINS", ((2, 20), (3, 5)))
     names = Crowd()
-    assert sum(names.start(to_wire(f"r{number}.victim.co.test")) is not None for number in range(50)) == 5
-    assert names.start(to_wire("www.other.co.test")) is not None
+    assert sum(names.start(to_wire(f"r{number}.victim.co.test")) for number in range(50)) == 5
+    assert names.start(to_wire("www.other.co.test"))
 
 
-def test_nothing_is_kept_of_those_who_left() -> None:
+@pytest.mark.parametrize("count", [100, 600])
+def test_nothing_is_kept_of_those_who_left(count: int) -> None:
+    """Few questions, of which no domain is full, and so many that domains are counted."""
     waiting = Crowd()
-    names = [to_wire(f"{number}.{number % 3}.example.com") for number in range(100)]
-    started = []
+    names = [to_wire(f"{number}.{number % 7}.example.com") for number in range(count)]
     for number, name in enumerate(names):
         assert waiting.enter(f"192.0.2.{number % 7}")
-        started.append(waiting.start(name))
-    assert waiting.domains[to_wire("example.com")] == 100
-    for number, domains in enumerate(started):
+        assert waiting.start(name)
+    assert waiting.domains.get(to_wire("example.com"), 0) == (0 if count == 100 else count)
+    for number, name in enumerate(names):
         waiting.leave(f"192.0.2.{number % 7}")
-        assert domains is not None
-        waiting.end(domains)
-    assert (waiting.total, waiting.clients, waiting.domains) == (0, {}, {})
+        waiting.end(name)
+    assert (waiting.total, waiting.questions, waiting.clients, waiting.names, waiting.domains) == (0, 0, {}, {}, {})
+
+
+def test_the_room_below_a_domain_is_the_same_however_often_it_is_filled() -> None:
+    """Domains are counted anew when there are many questions again, with what is under way by then: several types of
+    one name are several questions."""
+    names = Crowd()
+    wires = [to_wire(f"r{number % 100}.a.victim.example") for number in range(260)]
+    others = [to_wire(f"{number}.x{number}.example") for number in range(400)]
+    for _ in range(3):
+        assert [names.start(wire) for wire in wires] == [True] * 250 + [False] * 10
+        assert all(map(names.start, others))
+        assert not names.start(wires[0])
+        for wire in (*wires[:249], *others):
+            names.end(wire)
+        assert names.start(wires[1])
+        assert not names.domains
+        names.end(wires[1])
+        names.end(wires[249])
+        assert names.questions == 0
 
 
 def test_those_without_room_are_told_at_once_and_nothing_is_remembered_of_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import pytest
 
+from sinkhole.exports.verify.running import free_port
 from sinkhole.resolver.message import NOERROR, NXDOMAIN
 from sinkhole.resolver.upstream import Forwarder, Server
 from sinkhole.resolver.upstream.transports import Transports
@@ -63,12 +64,6 @@ zone "example.test" {{ type primary; file "zone"; }};
             yield ports
         finally:
             process.terminate()
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as sock:
-        port: int = sock.getsockname()[1]
-        return port
 
 
 @pytest.mark.parametrize("transport", ["udp", "tcp", "tls", "https"])

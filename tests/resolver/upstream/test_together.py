@@ -6,6 +6,7 @@ import asyncio
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
 
 import pytest
 
@@ -201,3 +202,27 @@ def test_an_answer_that_ends_the_use_of_the_forwarder() -> None:
 
         run(main())
     assert [response.rcode for response in heard] == [NOERROR] * 2 + [SERVFAIL] * 4
+
+
+def test_whoever_fails_when_he_is_told_keeps_no_answer_from_the_others() -> None:
+    heard: list[Response] = []
+    complaints: list[dict[str, Any]] = []
+
+    def fail(response: Response) -> None:
+        raise ZeroDivisionError
+
+    with DnsServer(Together(lambda come: map(its_own, come))) as server:
+
+        async def main() -> None:
+            asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
+            forwarder = Forwarder([udp(server)])
+            for name in NAMES:
+                forwarder.ask(query(name), fail if name == NAMES[0] else heard.append)
+            while len(heard) < len(NAMES) - 1:
+                await asyncio.sleep(0.01)
+            assert forwarder.waiting == 0
+            forwarder.close()
+
+        asyncio.run(asyncio.wait_for(main(), 5))
+    assert told(heard) == RIGHT[1:]
+    assert [type(complaint["exception"]) for complaint in complaints] == [ZeroDivisionError]
