@@ -45,10 +45,12 @@ class Run(NamedTuple):
 
 
 def run(command: Sequence[str | Path], **environment: str) -> Run:
-    """One run of a program with what it starts."""
+    """One run of a program with what it starts. Modules are compiled once, as they are where it is installed."""
+    environment = {**os.environ, **environment}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
     before = os.times()
     began = time.monotonic()
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, env={**os.environ, **environment})
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, env=environment)
     peak = watch(process)
     seconds = time.monotonic() - began
     if process.returncode:

@@ -27,7 +27,7 @@ import os
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain, compress, count, islice
+from itertools import chain, compress, count, islice, pairwise
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
@@ -42,6 +42,8 @@ PAGE = 512
 _REMEMBERED = 16384
 #: The least octet of a tag, which no key has, and the number of the first record; and the octet that begins a long tag.
 _TAG, _LONG = 0x80, 0xFF
+#: How many records have tags of one octet.
+SHORT = _LONG - _TAG
 #: What is to be left out for the keys of some pages alone, and for the tags alone.
 _TAGS, _KEYS = bytes((0, *range(_TAG, 0x100))), bytes({*range(_TAG)} - {ord("\n")})
 #: Pages that are taken apart at once.
@@ -64,14 +66,14 @@ NOTHING: Attribute = ()
 
 @dataclass(frozen=True)
 class Entries:
-    """Sorted keys, a line feed between two, and a code for each."""
+    """Sorted keys, a line feed behind each, and a code for each."""
 
     text: bytes
     codes: Sequence[int]
 
     @property
     def keys(self) -> list[bytes]:
-        return self.text.split(b"\n") if self.text else []
+        return self.text.split(b"\n")[:-1]
 
     def __iter__(self) -> Iterator[tuple[bytes, int]]:
         return zip(self.keys, self.codes, strict=True)
@@ -85,6 +87,7 @@ class Index:
         self.attributes: list[Attribute] = []
         self._known: dict[Attribute, int] = {}
         self._records: dict[tuple[int, int], int] = {}
+        self._order: dict[int, int] = {}
         self._above: list[tuple[bytes, int]] = []
 
     def merge(self, lists: Iterable[Entries]) -> tuple[list[bytes], list[int]]:
@@ -93,7 +96,7 @@ class Index:
         numbers: list[int] = []
         for number, entries in enumerate(lists):
             if entries.codes:
-                known = {code: self._number(((number, code),)) for code in sorted(set(entries.codes))}
+                known = {code: self._number(((number, code),)) for code in _codes(entries)}
                 own = list(map(known.__getitem__, entries.codes))
                 if not keys:
                     keys, numbers = entries.keys, own
@@ -142,14 +145,19 @@ class Index:
             for keys, numbers in map(self.merge, zip(*lists, strict=True)):
                 if keys:
                     records = self.nest(keys, numbers)
-                    tags = {record: _tag(record) for record in set(records)}
+                    tags = {record: self._tag(record) for record in dict.fromkeys(records)}
                     lines = [b""] * (2 * len(keys))
                     lines[::2], lines[1::2] = keys, map(tags.__getitem__, records)
                     writer.add(b"".join(lines))
                     size += len(keys)
             writer.finish()
-        _write_json(directory / "attributes.json", [self.attributes[number] for _, number in self._records])
+        told = {record: self.attributes[number] for (_, number), record in self._records.items()}
+        _write_json(directory / "attributes.json", [told[record] for record in self._order])
         return size
+
+    def _tag(self, record: int) -> bytes:
+        """Its tag: records are told in the order in which the first key of each comes."""
+        return _tag(self._order.setdefault(record, _TAG + len(self._order)))
 
     def nest(self, keys: Sequence[bytes], numbers: Sequence[int]) -> list[int]:
         """The record of each of the sorted ``keys`` of one range. Ranges come in their order."""
@@ -184,14 +192,13 @@ class _Pages:
         self._rest = b""
 
     def add(self, lines: bytes) -> None:
-        text, at = self._rest + lines, 0
-        pages: list[bytes] = []
-        while len(text) - at >= PAGE:
-            end = text.rfind(b"\n", at, at + PAGE - 1) + 1
-            pages.append(text[at:end])
-            at = end
+        text = self._rest + lines if self._rest else lines
+        ends, at, last, rfind = [0], 0, len(text) - PAGE, text.rfind
+        while at <= last:
+            at = rfind(b"\n", at, at + PAGE - 1) + 1
+            ends.append(at)
         self._rest = text[at:]
-        self._write(pages)
+        self._write([text[start:end] for start, end in pairwise(ends)])
 
     def finish(self) -> None:
         """Write what is left. There is a page at least, because nothing cannot be mapped."""
@@ -219,6 +226,17 @@ def _untag(tag: bytes) -> int:
     return number
 
 
+#: For each key that changed, the code that a list has for it now, by the number of the list; None: no entry.
+Edits = Mapping[bytes, Mapping[int, int | None]]
+
+
+def _codes(entries: Entries) -> Iterable[int]:
+    """The codes that occur."""
+    if isinstance(entries.codes, bytes):  # many, but of few kinds
+        return [code for code in range(MASKED) if code in entries.codes]
+    return set(entries.codes)
+
+
 class Text(NamedTuple):
     """A source's text to keep with the bundle: the file that holds it and its sha256."""
 
@@ -235,28 +253,37 @@ def write(
     own: Iterable[Mapping[str, Any]],
     special: Iterable[Mapping[str, Any]] = (),
     texts: Iterable[Text],
+    before: Path | None = None,
+    edits: Edits | None = None,
 ) -> Path:
     """Write a bundle below ``parent`` and return its directory; an equal bundle that is there already is kept.
 
-    ``lists`` are the entries of each list, all in the same ranges.
+    ``lists`` are the entries of each list, all in the same ranges. Where ``edits`` are known, the index is made of that
+    of the bundle ``before``, if that can be.
     All is written beside its final place, synced, and renamed at the end: a crash leaves no bundle or a whole one.
     """
     import shutil  # what only reads a bundle starts sooner
     import tempfile
+    from concurrent.futures import ThreadPoolExecutor
 
     parent.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix=".new-", dir=parent))
     try:
-        keys = Index().write(work, lists)
+        keys = _write_patched(work, before, edits) if before and edits is not None else None
+        if keys is None:
+            keys = Index().write(work, lists)
         _write_json(work / "policy.json", policy)
         _write_json(work / "own.json", list(own))
         _write_json(work / "special.json", list(special))
         (work / "sources").mkdir()
         for text in texts:
             _link(text.path, work / "sources" / text.sha256)
-        files = {path.name: _sha256(path) for path in sorted(work.iterdir()) if path.is_file()}
+        with ThreadPoolExecutor(4) as pool:  # the disk has its time while hashes are worked out
+            synced = pool.map(_sync, work.iterdir())
+            files = {path.name: _sha256(path) for path in sorted(work.iterdir()) if path.is_file()}
+            list(synced)
         _write_json(work / "manifest.json", {"version": VERSION, **manifest, "keys": keys, "files": files})
-        for path in (*work.iterdir(), work):
+        for path in (work / "manifest.json", work):
             _sync(path)
         target = parent / _sha256(work / "manifest.json")[:_NAME_LENGTH]
         if target.exists() and not _whole(target):
@@ -270,6 +297,23 @@ def write(
         return target
     finally:
         shutil.rmtree(work, ignore_errors=True)
+
+
+def _write_patched(directory: Path, before: Path, edits: Edits) -> int | None:
+    """Write an index that is made of the one in ``before``, and return how many keys there are, if that can be."""
+    from sinkhole.reindex import patched
+
+    if (made := patched(before, edits)) is None:
+        return None
+    text, more = made
+    with (directory / "index.keys").open("wb") as pages, (directory / "index.first").open("wb") as firsts:
+        writer = _Pages(pages, firsts)
+        for at in range(0, len(text), _STEP):  # memory that was used just now is used again
+            writer.add(text[at : at + _STEP])
+        writer.finish()
+    (directory / "attributes.json").write_bytes((before / "attributes.json").read_bytes())
+    keys: int = _read_json(before / "manifest.json")["keys"]
+    return keys + more
 
 
 def _write_json(path: Path, value: Any) -> None:

@@ -28,7 +28,7 @@ def entries(codes: dict[int, list[bytes]]) -> bundle.Entries:
 
 def pairs(found: Iterable[tuple[bytes, int]]) -> bundle.Entries:
     arranged = sorted(found)
-    return bundle.Entries(b"\n".join(key for key, _ in arranged), [code for _, code in arranged])
+    return bundle.Entries(b"".join(key + b"\n" for key, _ in arranged), [code for _, code in arranged])
 
 
 def write(parent: Path, codes: list[dict[int, list[bytes]]], **more: object) -> Path:

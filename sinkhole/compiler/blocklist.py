@@ -5,12 +5,10 @@ Merging is ``|`` on masks (:class:`sinkhole.rules.Kind`); :func:`resolve` then w
 
 from __future__ import annotations
 
-from array import array
-from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
-from itertools import chain, islice
+from functools import cached_property
+from itertools import chain, compress, count, islice
 
 from sinkhole import names
 from sinkhole.bundle import MASK_SHIFT, MASKED
@@ -18,6 +16,9 @@ from sinkhole.rules import Kind, Parsed, Rule, Scope, applying, strongest
 
 #: Keys of one kind, sorted or not, as a reader and a guard leave them.
 Keys = Mapping[Kind, list[bytes]]
+
+#: Texts of sorted keys with a line feed behind each, and their codes.
+Pieces = Sequence[tuple[bytes, bytes | bytearray]]
 
 
 def keys_of(parsed: Parsed, meant: Callable[[Kind], Kind] = lambda kind: kind) -> dict[Kind, list[bytes]]:
@@ -71,8 +72,6 @@ REDUNDANT = frozenset((0, Code.EXACT | Code.BELOW | Code.INHERITED))
 
 #: A code without what the key would inherit: that of an entry.
 OWN = bytes(code & ~Code.INHERITED for code in range(256))
-#: The same, and something else for what is no entry.
-_ENTRY = bytes(255 if code in REDUNDANT else own for code, own in enumerate(OWN))
 
 
 def _blocked(bits: int) -> bool:
@@ -84,23 +83,37 @@ def _blocked(bits: int) -> bool:
 class Resolved:
     """Sorted keys and, in step, their codes; ancestors stand before what is below them.
 
-    ``keys`` may be given as one text of lines: they are taken apart when somebody asks for them.
+    They may be in pieces, each of them keys with a line feed behind each, and codes: those are put together and taken
+    apart when somebody asks for them.
     """
 
-    def __init__(self, keys: Sequence[bytes] | bytes, codes: bytes | bytearray) -> None:
-        self._keys = keys
-        self.codes = codes
+    def __init__(self, keys: Sequence[bytes], codes: bytes | bytearray) -> None:
+        self.keys, self.codes = keys, codes
+        self._pieces: Callable[[], Pieces] = lambda: [(b"".join([key + b"\n" for key in self.keys]), self.codes)]
+
+    @classmethod
+    def of(cls, pieces: Callable[[], Pieces]) -> Resolved:
+        """What is in pieces that are made when they are needed."""
+        resolved = cls.__new__(cls)
+        resolved._pieces = pieces
+        return resolved
 
     @property
-    def keys(self) -> Sequence[bytes]:
-        if isinstance(self._keys, bytes):
-            self._keys = self._keys.split(b"\n")[:-1]
-        return self._keys
+    def pieces(self) -> Pieces:
+        return self._pieces()
 
     @property
     def text(self) -> bytes:
         """The keys, each followed by a line feed."""
-        return self._keys if isinstance(self._keys, bytes) else b"".join([key + b"\n" for key in self._keys])
+        return b"".join([text for text, _ in self.pieces])
+
+    @cached_property
+    def keys(self) -> Sequence[bytes]:
+        return self.text.split(b"\n")[:-1]
+
+    @cached_property
+    def codes(self) -> bytes | bytearray:
+        return b"".join([codes for _, codes in self.pieces])
 
     def entries(self) -> Iterator[tuple[bytes, int]]:
         """(key, code) of the keys that decide something; the most specific one decides for a name."""
@@ -109,12 +122,49 @@ class Resolved:
     @property
     def size(self) -> int:
         """How many :meth:`entries` there are."""
-        return len(self.codes) - sum(map(self.codes.count, REDUNDANT))
+        return sum(len(codes) - sum(map(codes.count, REDUNDANT)) for _, codes in self.pieces)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Resolved) and (self.text, self.codes) == (other.text, other.codes)
+        return isinstance(other, Resolved) and (self.keys, self.codes) == (other.keys, other.codes)
 
     __hash__ = None  # type: ignore[assignment]
+
+
+class _Row(dict[int, tuple[int, int]]):
+    """What tallies come to below ancestors with one reach: tally -> (code, reach below)."""
+
+    def __init__(self, reach: int, mask: Callable[[int], int]) -> None:
+        self.reach, self.mask = reach, mask
+        self.codes = _Codes(self)
+
+    def __missing__(self, tally: int) -> tuple[int, int]:
+        reach, mask = self.reach, self.mask(tally)
+        below, exact = reach | applying(mask, False), reach | applying(mask, True)
+        code = _blocked(exact) * Code.EXACT | _blocked(below) * Code.BELOW | _blocked(reach) * Code.INHERITED
+        self[tally] = code, below
+        return self[tally]
+
+
+class _Codes(dict[int, int]):
+    """The codes of a row alone."""
+
+    def __init__(self, row: _Row) -> None:
+        self.row = row
+
+    def __missing__(self, tally: int) -> int:
+        self[tally] = self.row[tally][0]
+        return self[tally]
+
+
+class Rows(dict[int, _Row]):
+    """The row of each reach; ``mask`` gives the mask of a tally, which is one itself when nobody says otherwise."""
+
+    def __init__(self, mask: Callable[[int], int] = lambda tally: tally) -> None:
+        self.mask = mask
+
+    def __missing__(self, reach: int) -> _Row:
+        self[reach] = _Row(reach, self.mask)
+        return self[reach]
 
 
 class Fold:
@@ -124,115 +174,54 @@ class Fold:
     kinds that apply to names below what stands above all of them.
     """
 
-    def __init__(self, reach: int = 0) -> None:
+    def __init__(self, rows: Rows | None = None, reach: int = 0) -> None:
+        self._rows = Rows() if rows is None else rows
         self._above: list[tuple[bytes, int]] = []
         self._top, self._reach = b"", reach
+        self._least = reach
 
-    def resolve(self, keys: Sequence[bytes], masks: Iterable[int]) -> bytearray:
-        """The codes of sorted keys with these masks: the strongest rule that covers a name decides."""
-        codes = bytearray()
-        add = codes.append
-        above, top, reach = self._above, self._top, self._reach
-        row = _row(reach)
-        for key, mask, following in zip(keys, masks, chain(islice(keys, 1, None), keys[-1:]), strict=True):
-            while not key.startswith(top):
-                top, reach = above.pop()
-                row = _row(reach)
-            code, below = row[mask]
-            add(code)
-            # Of the last key nobody knows yet what follows: it stands in for what does.
-            if below != reach and following.startswith(key):
-                above.append((top, reach))
-                top, reach = key, below
-                row = _row(reach)
+    def resolve(self, keys: Sequence[bytes], tallies: Sequence[int]) -> bytearray:
+        """The codes of sorted keys with these tallies: the strongest rule that covers a name decides.
+
+        What is below a key follows it at once. So all are worked out as if nothing stood above them, and then those
+        from a key on that the next one is below, as far as any reaches."""
+        codes = bytearray(map(self._rows[self._least].codes.__getitem__, tallies))
+        above, top, reach, rows = self._above, self._top, self._reach, self._rows
+        row, at, last = rows[reach], 0, len(keys) - 1
+        parents = compress(count(), map(bytes.startswith, islice(keys, 1, None), keys))
+        for first in chain((0,), parents, (last,)):  # of the last key nobody knows yet what follows
+            at = max(at, first)
+            while at <= last:
+                key = keys[at]
+                while top and not key.startswith(top):
+                    top, reach = above.pop()
+                    row = rows[reach]
+                if not top and at > first:
+                    break
+                codes[at], below = row[tallies[at]]
+                if below != reach:
+                    above.append((top, reach))
+                    top, reach = key, below
+                    row = rows[reach]
+                at += 1
         self._top, self._reach = top, reach
         return codes
 
-    def masked(self, masks: Mapping[bytes, int]) -> Iterator[tuple[bytes, int]]:
+    def masked(self, tallies: Mapping[bytes, int]) -> Iterator[tuple[bytes, int]]:
         """(key, code) of the keys of a list with special rules: every kind that an ancestor does not state already."""
-        for key in sorted(masks):
+        for key in sorted(tallies):
             while not key.startswith(self._top):
                 self._top, self._reach = self._above.pop()
-            if left := masks[key] & ~(self._reach | self._reach >> 1):
+            if left := self._rows.mask(tallies[key]) & ~(self._reach | self._reach >> 1):
                 yield key, left << MASK_SHIFT | MASKED
                 self._above.append((self._top, self._reach))
                 self._top, self._reach = key, self._reach | applying(left, False)
 
 
-class _Row(dict[int, tuple[int, int]]):
-    """What masks come to below ancestors with one reach: mask -> (code, reach below)."""
-
-    def __init__(self, reach: int) -> None:
-        self.reach = reach
-
-    def __missing__(self, mask: int) -> tuple[int, int]:
-        reach = self.reach
-        below, exact = reach | applying(mask, False), reach | applying(mask, True)
-        code = _blocked(exact) * Code.EXACT | _blocked(below) * Code.BELOW | _blocked(reach) * Code.INHERITED
-        self[mask] = code, below
-        return self[mask]
-
-
-@cache
-def _row(reach: int) -> _Row:
-    return _Row(reach)
-
-
 def resolve(masks: Mapping[bytes, int]) -> Resolved:
     """What each key of a list comes to."""
     keys = sorted(masks)
-    return Resolved(keys, Fold().resolve(keys, map(masks.__getitem__, keys)))
-
-
-def patch(
-    keys: list[bytes], masks: array[int], codes: bytearray, changed: Mapping[bytes, int], reach: int
-) -> tuple[int, int]:
-    """Give some of the sorted keys of a list other masks, 0 for none, and work out anew what they come to, and those
-    below them where that is another reach. ``reach`` is that of what stands above all of them.
-
-    Returns how many entries came and went; one that changed is both.
-    """
-    came = went = 0
-    moved: list[tuple[bytes, bool]] = []
-    for key, mask in changed.items():
-        at = bisect_left(keys, key)
-        there = at < len(keys) and keys[at] == key
-        was = masks[at] if there else 0
-        if mask == was:
-            continue
-        if not mask:
-            went += codes[at] not in REDUNDANT
-            del keys[at], masks[at], codes[at]
-        elif there:
-            masks[at] = mask
-        else:
-            keys.insert(at, key)
-            masks.insert(at, mask)
-            codes.insert(at, 0)
-        moved.append((key, applying(was, False) != applying(mask, False)))
-    for key, deep in moved:
-        at = bisect_left(keys, key)
-        end = bisect_left(keys, key + b"\xff", at) if deep else at + (key in keys[at : at + 1])
-        if at < end:
-            above = _reach_above(keys, masks, key) | reach
-            now = Fold(above).resolve(keys[at:end], masks[at:end])
-            for before, after in zip(codes[at:end].translate(_ENTRY), now.translate(_ENTRY), strict=True):
-                went += 255 != before != after
-                came += 255 != after != before
-            codes[at:end] = now
-    return came, went
-
-
-def _reach_above(keys: Sequence[bytes], masks: Sequence[int], key: bytes) -> int:
-    """The kinds that the ancestors of ``key`` among ``keys`` state for what is below them."""
-    reach = 0
-    end = key.find(b".") + 1
-    while end < len(key):
-        at = bisect_left(keys, key[:end])
-        if at < len(keys) and keys[at] == key[:end]:
-            reach |= applying(masks[at], False)
-        end = key.find(b".", end) + 1
-    return reach
+    return Resolved(keys, Fold().resolve(keys, list(map(masks.__getitem__, keys))))
 
 
 def resolve_nearest(rules: Iterable[Rule]) -> Resolved:

@@ -8,6 +8,7 @@ nothing is compiled.
 from __future__ import annotations
 
 import hashlib
+import json
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
@@ -258,7 +259,9 @@ def build(
     path = before.path if before else directory
     if keep:
         progress("bundle", 0, None)
-        path = _write(plan, choice, described, directory)
+        path = _write(plan, choice, described, directory, before)
+        for name, sha256 in json.loads((path / "manifest.json").read_bytes())["files"].items():
+            seals.put(path / name, sha256)
         _try(path, test, seals)
         history.use(directory, path)
         bundle.prune(directory, KEEP)
@@ -273,7 +276,9 @@ def _try(path: Path, test: Callable[[bundle.Bundle], Iterable[str]] | None, seal
         raise SinkholeError("\n".join([*wrong, "the bundle in use stays in use"]))
 
 
-def _write(plan: Plan, choice: Choice, described: Iterable[Mapping[str, Any]], directory: Path) -> Path:
+def _write(
+    plan: Plan, choice: Choice, described: Iterable[Mapping[str, Any]], directory: Path, before: Before | None
+) -> Path:
     from sinkhole.policy.special import record  # with the engine for patterns, which a build of nothing new is without
 
     manifest = {
@@ -296,7 +301,25 @@ def _write(plan: Plan, choice: Choice, described: Iterable[Mapping[str, Any]], d
             if rule.on in ENFORCED
         ],
         texts=[bundle.Text(*text) for text in dict.fromkeys(choice.texts.values())],
+        before=before.path if before else None,
+        edits=_edits(plan, choice, before) if before else None,
     )
+
+
+def _edits(plan: Plan, choice: Choice, before: Before) -> bundle.Edits | None:
+    """What became of the entries in the bundle in use; None when that is not known of some list."""
+    if (before.manifest["tool"], before.manifest["plan"]) != (tool(), planned(plan)):
+        return None
+    found: dict[bytes, dict[int, int | None]] = {}
+    for number, (compiled, was) in enumerate(zip(choice.lists, before.manifest["lists"], strict=True)):
+        since = compiled.since
+        if [report.sha256 for report in compiled.reports] == [source["sha256"] for source in was["sources"]]:
+            continue
+        if since is None or since.version != was["version"]:
+            return None
+        for edit in since.edits:
+            found.setdefault(edit.key, {})[number] = edit.now
+    return found
 
 
 def inputs(plan: Plan, feeds: Iterable[Feed]) -> str:

@@ -2,31 +2,32 @@
 
 ::
 
-    <directory>/<digest>    one text as one list means it: the sha256 of the rest in hex, a line of JSON, and all keys
-    <directory>/list-<id>   what one list came to (sinkhole.compiler.merged)
+    <directory>/<digest>    one text as one list means it
+    <directory>/list-<id>   what one list came to
 
 The digest is of everything that the result follows from: the text, how it is read, the fence around feeds and the
 program itself. So an entry is never out of date, only of no more use. One that is missing or damaged is made again.
+The files are those of :mod:`sinkhole.compiler.merged`: their keys are read when somebody needs them.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
-from functools import partial
-from itertools import accumulate, pairwise
+from functools import cached_property, partial
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from sinkhole.compiler.guard import Fence, Quarantined
-from sinkhole.compiler.merged import Merged, dumped, loaded
+from sinkhole.compiler.merged import Kept, Merged, Plain, dumped, kept
 from sinkhole.compiler.parallel import Helper
 from sinkhole.compiler.planned import SourcePlan
-from sinkhole.compiler.ranges import Ranges
+from sinkhole.compiler.ranges import COUNT, Ranges
 from sinkhole.compiler.source import SourceReport, SourceRules, Text, read_source
+from sinkhole.compiler.tally import Difference, difference
 from sinkhole.compiler.tool import tool
 from sinkhole.errors import FormatError, SinkholeError
 from sinkhole.files import TEMPORARY, write_atomic
@@ -34,6 +35,9 @@ from sinkhole.rules import Kind, On, Rank, Rule, Scope, Skipped, Special
 
 #: What :meth:`Cache.read` is asked for.
 Wanted = tuple[SourcePlan, Text, bool, Fence]
+
+#: What shows that an entry is missing or damaged.
+_UNUSABLE = (OSError, ValueError, TypeError, LookupError)
 
 #: Texts of fewer octets than this together are read before a helper has begun.
 _WORTH_HELP = 4 << 20
@@ -47,6 +51,7 @@ class Cache:
         self.keep = keep
         self._used: set[str] = set()
         self._coming: dict[str, Helper] = {}
+        self._differences: dict[tuple[str | None, str | None], list[list[Difference]]] = {}
 
     def ahead(self, wanted: Iterable[Wanted], helpers: int) -> None:
         """Begin to read what is wanted next, in processes of their own: all but the first part, which is the caller's.
@@ -91,29 +96,48 @@ class Cache:
                     break
             if helper not in self._coming.values():
                 helper.close()
-        with suppress(OSError, ValueError, TypeError, LookupError):
-            return _loaded(self._path(name).read_bytes(), source, text)._replace(name=name)
-        return self._make(name, source, text, allows, fence)._replace(name=name)
+        make = partial(self._make, name, source, text, allows, fence)
+        with suppress(*_UNUSABLE):
+            return _loaded(kept(self._path(name)), source, text, lambda: make().keys)._replace(name=name)
+        return make()._replace(name=name)
 
-    def keys(self, name: str) -> Mapping[Kind, Ranges] | None:
-        """The keys of an entry, if there is one."""
-        with suppress(OSError, ValueError, TypeError, LookupError):
-            return _keys(*_checked(self._path(name).read_bytes()))
-        return None
+    def difference(self, one: str | None, other: str | None) -> list[list[Difference]] | None:
+        """What the second of two entries has and the first has not, and the other way round, by range; of None, which
+        has nothing, too. None when the keys of one are not there."""
+        if self.directory is None:
+            return None
+        if (one, other) not in self._differences:
+            try:
+                before, now = (_keys(kept(self._path(name))) if name else {} for name in (one, other))
+            except _UNUSABLE:
+                return None
+            self._differences[one, other] = difference(before, now)
+        return self._differences[one, other]
 
     def merged(self, list_id: str) -> Merged | None:
         """What a list came to in the last build that kept it."""
         if self.directory:
             self._used.add(name := _list_name(list_id))
-            with suppress(OSError, ValueError, TypeError, LookupError):
-                return loaded(self._path(name).read_bytes())
+            with suppress(*_UNUSABLE):
+                facts = kept(self._path(name)).facts
+                sources, kinds = tuple(facts["sources"]), tuple(map(_kind, facts["kinds"]))
+                return Merged(**{name: facts[name] for name in Merged._fields} | {"sources": sources, "kinds": kinds})
         return None
 
-    def keep_merged(self, list_id: str, merged: Merged) -> None:
+    def parts(self, list_id: str) -> list[Plain] | None:
+        """The ranges of that, unless they are damaged."""
+        with suppress(*_UNUSABLE):
+            texts, tallies, codes = kept(self._path(_list_name(list_id))).columns()
+            if len(texts) == COUNT:
+                return list(zip(texts, tallies, codes, strict=True))
+        return None
+
+    def keep_merged(self, list_id: str, merged: Merged, parts: Iterable[Plain]) -> None:
         """Keep what a list came to."""
         if self.directory and self.keep:
+            data = dumped(merged._asdict(), zip(*parts, strict=True))
             with suppress(SinkholeError):
-                write_atomic(self._path(_list_name(list_id)), dumped(merged), flush=False)
+                write_atomic(self._path(_list_name(list_id)), data, flush=False)
 
     def _make(self, name: str, source: SourcePlan, text: Text, allows: bool, fence: Fence) -> SourceRules:
         rules = read_source(source, text, allows, fence)
@@ -143,47 +167,46 @@ def _name(source: SourcePlan, text: Text, allows: bool, fence: Fence) -> str:
 def _dumped(rules: SourceRules) -> list[bytes]:
     facts = rules.report._asdict()
     del facts["source"], facts["sha256"]
-    head = {
-        **facts,
-        "kinds": [(kind, list(map(len, ranges))) for kind, ranges in rules.keys.items()],
-        "special": rules.special,
-        "disabled": rules.disabled,
-    }
-    rest = [b"\n", json.dumps(head).encode(), b"\n", *(text for ranges in rules.keys.values() for text in ranges)]
-    digest = hashlib.sha256()
-    for piece in rest:
-        digest.update(piece)
-    return [digest.hexdigest().encode(), *rest]
+    kinds = list(rules.keys)
+    return dumped(
+        {**facts, "kinds": kinds, "special": rules.special, "disabled": rules.disabled},
+        map(rules.keys.__getitem__, kinds),
+    )
 
 
 def _list_name(list_id: str) -> str:
     return f"list-{hashlib.sha256(list_id.encode()).hexdigest()[:16]}"
 
 
-def _checked(data: bytes) -> tuple[bytes, int, dict[str, Any]]:
-    """An entry, the place of its keys, and all else in it; raises ValueError when it is none."""
-    digest = hashlib.sha256(memoryview(data)[64:]).hexdigest()
-    if data[:64] != digest.encode():
-        raise ValueError("damaged")
-    end = data.find(b"\n", 65)
-    facts: dict[str, Any] = json.loads(data[65:end])
-    return data, end + 1, facts
+def _keys(found: Kept) -> dict[Kind, Ranges]:
+    return dict(zip(map(_kind, found.facts["kinds"]), found.columns(), strict=True))
 
 
-def _keys(data: bytes, start: int, facts: Mapping[str, Any]) -> dict[Kind, Ranges]:
-    keys: dict[Kind, Ranges] = {}
-    for kind, lengths in facts["kinds"]:
-        places = list(accumulate(lengths, initial=start))
-        keys[_kind(kind)] = [data[at:to] for at, to in pairwise(places)]
-        start = places[-1]
-    return keys
+class _Later(Mapping[Kind, Ranges]):
+    """The keys of an entry, read when somebody asks for them; ``make`` makes those of a damaged one."""
+
+    def __init__(self, found: Kept, make: Callable[[], Mapping[Kind, Ranges]]) -> None:
+        self._found, self._make = found, make
+
+    @cached_property
+    def _keys(self) -> Mapping[Kind, Ranges]:
+        with suppress(*_UNUSABLE):
+            return _keys(self._found)
+        return self._make()
+
+    def __getitem__(self, kind: Kind) -> Ranges:
+        return self._keys[kind]
+
+    def __iter__(self) -> Iterator[Kind]:
+        return iter(self._keys)
+
+    def __len__(self) -> int:
+        return len(self._keys)
 
 
-def _loaded(data: bytes, source: SourcePlan, text: Text) -> SourceRules:
+def _loaded(found: Kept, source: SourcePlan, text: Text, make: Callable[[], Mapping[Kind, Ranges]]) -> SourceRules:
     """The rules in an entry; raises ValueError, TypeError or LookupError when it is none."""
-    data, start, facts = _checked(data)
-    keys = _keys(data, start, facts)
-    del facts["kinds"]
+    facts = {name: value for name, value in found.facts.items() if name not in ("kinds", "sizes", "check")}
     special, disabled = (facts.pop(name) for name in ("special", "disabled"))
     report = SourceReport(
         **{
@@ -194,7 +217,7 @@ def _loaded(data: bytes, source: SourcePlan, text: Text) -> SourceRules:
             "quarantined": tuple(Quarantined(_rule(rule), why) for rule, why in facts["quarantined"]),
         }
     )
-    return SourceRules(keys, tuple(map(_special, special)), tuple(map(_rule, disabled)), report)
+    return SourceRules(_Later(found, make), tuple(map(_special, special)), tuple(map(_rule, disabled)), report)
 
 
 def _kind(fields: list[int]) -> Kind:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import compress, pairwise
 from typing import Any
 
@@ -12,8 +12,9 @@ from sinkhole.compiler.build import Built
 from sinkhole.compiler.compile import Compiled
 from sinkhole.compiler.parsed import Cache
 from sinkhole.compiler.planned import Plan
-from sinkhole.compiler.ranges import BOUNDS, keys_in
+from sinkhole.compiler.ranges import BOUNDS
 from sinkhole.compiler.source import SourceReport, SourceRules, Text
+from sinkhole.compiler.tally import difference
 from sinkhole.policy.verdict import INTERNAL
 from sinkhole.rules import ENFORCED, Special
 
@@ -109,16 +110,8 @@ def _source_change(built: Built, made: Compiled, found: SourceReport, plan: Plan
 
     if not was or not built.before:
         return found.distinct, 0
-    now = read(Text(copy.path, copy.sha256))
-    before = read(built.before.text(was["sha256"]))
-    kept = sum(
-        _common(keys_in(one), keys_in(other))
-        for kind, found in now.keys.items()
-        for one, other in zip(before.keys.get(kind, ()), found, strict=False)
-    )
-    kept += _common(*([rule._replace(line=0) for rule in rules.special] for rules in (before, now)))
-    return now.report.distinct - kept, before.report.distinct - kept
-
-
-def _common(one: Iterable[object], other: Iterable[object]) -> int:
-    return len(set(one).intersection(other))
+    before, now = read(built.before.text(was["sha256"])), read(Text(copy.path, copy.sha256))
+    old, new = ({rule._replace(line=0) for rule in rules.special} for rules in (before, now))
+    changed = cache.difference(before.name, now.name) or difference(before.keys, now.keys)
+    added, removed = (sum(len(each[side]) for some in changed for each in some) for side in (2, 1))
+    return added + len(new - old), removed + len(old - new)

@@ -81,8 +81,10 @@ def read_source(source: SourcePlan, text: Text, allows: bool, fence: Fence) -> S
     data = text.path.read_bytes()
     format = detect(data) if source.format == "auto" else format_named(source.format)
     parsed = read_mixed(data, format) if source.format == "auto" else format.read(data)
-    rules = len(parsed)
+    size, rules = len(data), len(parsed)
+    del data  # names take several times the room for a while
     keys = keys_of(parsed, partial(_meant, subdomains=source.subdomains, allows=allows))
+    parsed.bulk.clear()
     special = (_listed(rule) if allows else rule for rule in parsed.special)
     kept, refused = guard_special(special, fence)
     quarantined = [*guard(keys, fence), *refused]
@@ -91,7 +93,7 @@ def read_source(source: SourcePlan, text: Text, allows: bool, fence: Fence) -> S
         source,
         text.sha256,
         format.name,
-        len(data),
+        size,
         parsed.lines,
         rules,
         sum(map(count, ranges.values())) + len({rule._replace(line=0) for rule in kept}),

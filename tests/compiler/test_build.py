@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from sinkhole import bundle
-from sinkhole.compiler import build, compile, parsed, plan
+from sinkhole.compiler import build, merge, parsed, plan
 from sinkhole.compiler.compile import Compiled
 from sinkhole.compiler.parsed import Cache
 from sinkhole.feeds import body
@@ -142,12 +142,12 @@ def test_helpers_change_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     }
     text = "lists: {l: {sources: [./x.txt, ./y.txt, ./z.txt]}}"
     expected = made(tmp_path / "alone", text, feeds)
-    for module in (parsed, compile):
+    for module in (parsed, merge):
         monkeypatch.setattr(module, "_WORTH_HELP", 0)
-    for module in (build, compile):
+    for module in (build, merge):
         monkeypatch.setattr(module, "spare", lambda: 2)
     if dies:
         monkeypatch.setattr(Cache, "_read_all", lambda *_: sys.exit())
-        monkeypatch.setattr(compile.Merge, "_say", lambda *_: sys.exit())
+        monkeypatch.setattr(merge.Merge, "_say", lambda *_: sys.exit())
     found = made(tmp_path / "helped", text, feeds, Cache(tmp_path / "parsed"))
     assert found.path.name == expected.path.name

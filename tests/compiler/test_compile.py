@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sinkhole.compiler.compile import Merge
+from sinkhole.compiler.merge import Merge, fixed
 from sinkhole.compiler.ranges import BOUNDS, COUNT, cut, keys_in, range_of
 from sinkhole.names import key
 from sinkhole.rules import Kind, Rank, Rule, Scope
@@ -26,8 +26,8 @@ def test_ranges_hold_every_key_once_and_in_order() -> None:
 @pytest.mark.parametrize("top", [Kind(Scope.TREE, rank=Rank.OWN), Kind(Scope.SUBDOMAINS), ALLOW])
 def test_what_stands_above_a_cut_is_known_below_it(top: Kind, special: bool) -> None:
     sources = [{TREE: cut(KEYS[::2]), EXACT: cut(KEYS[::3])}, {ALLOW: cut(KEYS[::5]), EXACT: cut(KEYS)}]
-    merge = Merge(sources, [Rule("a.com", EXACT)], {top: cut(sorted([b"moc.", b"ten."]))}, special)
-    whole = merge.part(0, COUNT)
+    merge = Merge(sources, fixed([Rule("a.com", EXACT)], {top: [b"moc.", b"ten."]}), special)
+    whole = list(merge.parts(0, COUNT))
     assert sum(len(part.codes) for part in whole) == len({*KEYS, b"moc.", b"ten."})
     for at in sorted({range_of(found) for found in KEYS} | {1, COUNT - 1}):
-        assert [*merge.part(0, at), *merge.part(at, COUNT)] == whole
+        assert [*merge.parts(0, at), *merge.parts(at, COUNT)] == whole

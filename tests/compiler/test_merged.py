@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from sinkhole.compiler import compile
+from sinkhole import reindex
+from sinkhole.compiler import compile, merge
 from sinkhole.compiler.build import Built
-from sinkhole.compiler.merged import Merged, dumped, loaded
+from sinkhole.compiler.merged import dumped, kept
 from sinkhole.compiler.parsed import Cache
 from tests.bundles import made
 
@@ -51,7 +52,7 @@ def says(built: Built) -> dict[str, bytes | list[tuple[str, str, int]]]:
 @pytest.fixture(autouse=True)
 def small_lists_are_kept_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compile, "_WORTH_KEEPING", 0)
-    monkeypatch.setattr(compile, "_MANY", 2)
+    monkeypatch.setattr(merge, "_MANY", 2)
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -60,13 +61,13 @@ def test_any_sequence_of_changes_gives_the_same_bytes_as_a_build_from_nothing(
 ) -> None:
     draw = random.Random(seed)
     patched = []
-    whole = compile.Merge.patched
+    whole = merge.Merge.patched
 
     def counted(*arguments: object) -> object:
         patched.append(whole(*arguments))  # type: ignore[arg-type]
         return patched[-1]
 
-    monkeypatch.setattr(compile.Merge, "patched", counted)
+    monkeypatch.setattr(merge.Merge, "patched", counted)
     lines = LINES if seed % 2 else LINES + SPECIAL
     feeds = {name: [line(draw, lines) for _ in range(30)] for name in "abcde"}
     own = "own.test"
@@ -87,14 +88,15 @@ def test_any_sequence_of_changes_gives_the_same_bytes_as_a_build_from_nothing(
 def test_what_is_damaged_is_merged_anew(tmp_path: Path, damage: str) -> None:
     texts = {f"{name}.txt": f"||{name}.test^\n||x.{name}.com^\n" for name in "abcde"}
     made(tmp_path / "site", CONFIG.replace("OWN", "o.test"), texts, Cache(tmp_path / "parsed"))
-    kept = sorted((tmp_path / "parsed").glob("list-*"))
-    assert len(kept) == 3
-    for path in kept:
+    entries = sorted((tmp_path / "parsed").glob("list-*"))
+    assert len(entries) == 3
+    for path in entries:
         data = path.read_bytes()
         if damage == "gone":
             path.unlink()
         elif damage == "another list":
-            path.write_bytes(b"".join(dumped(Merged("", (), "", [(b"moc.q.", b"\1\0", b"\3")] * 704))))
+            facts = kept(path).facts
+            path.write_bytes(b"".join(dumped(facts, [[b"moc.q.\n"], [b"\1\0"], [b"\3"]])))
         else:
             path.write_bytes({"empty": b"", "cut": data[:-3], "a bit": data[:-3] + b"\xff" + data[-2:]}[damage])
     texts["a.txt"] += "||new.test^\n"
@@ -102,22 +104,35 @@ def test_what_is_damaged_is_merged_anew(tmp_path: Path, damage: str) -> None:
     assert says(found) == says(made(tmp_path / "nothing", CONFIG.replace("OWN", "o.test"), texts))
 
 
-def test_what_is_written_is_read_again() -> None:
-    merged = Merged("rest", ("a", "b"), "0123", [(b"", b"", b""), (b"moc.a.\nmoc.b.", b"\1\0\3\0", b"\1\3")])
-    assert loaded(b"".join(dumped(merged))) == merged
+def test_what_is_written_is_read_again(tmp_path: Path) -> None:
+    columns = [[b"", b"moc.a.\nmoc.b.\n"], [b"", b"\1\0\3\0"], [b"", b"\1\3"]]
+    (tmp_path / "kept").write_bytes(b"".join(dumped({"rest": "r", "sources": ["a", "b"]}, columns)))
+    found = kept(tmp_path / "kept")
+    assert (found.facts["rest"], found.facts["sources"], found.columns()) == ("r", ["a", "b"], columns)
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_what_came_and_went_is_counted_as_a_comparison_counts_it(tmp_path: Path, seed: int) -> None:
+def test_what_came_and_went_is_counted_as_a_comparison_counts_it(
+    tmp_path: Path, seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     draw = random.Random(seed)
     lines = LINES[:5]
     feeds = {name: [line(draw, lines) for _ in range(30)] for name in "abcde"}
     counted = 0
     before: dict[str, dict[bytes, int]] = {}
-    for _ in range(6):
+    indexed = []
+    remade = reindex.patched
+
+    def patched(*arguments: object) -> object:
+        indexed.append(remade(*arguments))  # type: ignore[arg-type]
+        return indexed[-1]
+
+    monkeypatch.setattr(reindex, "patched", patched)
+    for step in range(6):
         feeds["a"] = [*feeds["a"][draw.randrange(4) :], *(line(draw, lines) for _ in range(4))]
         texts = {f"{name}.txt": "||always.example^\n" + "\n".join(found) + "\n" for name, found in feeds.items()}
         built = made(tmp_path / "site", CONFIG.replace("OWN", "o.test"), texts, Cache(tmp_path / "parsed"))
+        assert says(built) == says(made(tmp_path / f"nothing-{step}", CONFIG.replace("OWN", "o.test"), texts))
         now = {entry.plan.id: {key: code for found in entry.entries for key, code in found} for entry in built.lists}
         for entry in built.lists:
             if entry.since:
@@ -126,3 +141,4 @@ def test_what_came_and_went_is_counted_as_a_comparison_counts_it(tmp_path: Path,
                 assert (entry.since.came, entry.since.went) == (len(new - old), len(old - new))
         before = now
     assert counted
+    assert any(indexed)

@@ -132,7 +132,7 @@ def compiled(stated: list[Rule], special: list[Special] | None = None, hosts: li
     for rule in stated:
         blocklist.merge({rule.kind: [key(rule.name.encode())]})
     pairs = list(Fold().masked(blocklist.masks)) if special else []
-    entries = [Entries(b"\n".join([found for found, _ in pairs]), [code for _, code in pairs])] if special else []
+    entries = [Entries(b"".join([found + b"\n" for found, _ in pairs]), [code for _, code in pairs])] if special else []
     return Compiled(
         ListPlan("every", "Every class of rule", updated="2026-11-23"),
         resolve(blocklist.masks),
