@@ -96,9 +96,10 @@ def _begun(words: Sequence[str]) -> bool:
     begun = start.begin(config)
     if not begun:
         return False
-    from sinkhole.cli import serving
+    with begun:
+        from sinkhole.cli import serving
 
-    serving.run(config, begun)
+        serving.run(config, begun)
     return True
 
 

@@ -66,16 +66,11 @@ def run(config: Path | None, begun: Begun | None = None) -> None:
     are told what came of it."""
     gc.enable()
     logging.basicConfig(format="sinkhole: %(message)s", level=logging.INFO, stream=sys.stderr)
-    with begun or nullcontext():
-        digest = start.digest(config)
-        ctx = context.load(config)
-        if not begun or begun.places == places(ctx.config):
-            _serve(config, ctx, digest, begun)
-            return
-    _serve(config, ctx, digest)
-
-
-def _serve(config: Path | None, ctx: context.Context, digest: str, begun: Begun | None = None) -> None:
+    digest = start.digest(config)
+    ctx = context.load(config)
+    if begun and begun.places != places(ctx.config):
+        begun.end()
+        begun = None
     state = ctx.config.state_dir
     store = Store(state / queries.DIRECTORY, keeping(ctx.config))
     with nullcontext() if begun else Lock(state / start.LOCK), QueryLog(store) as recorded:

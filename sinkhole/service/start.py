@@ -19,7 +19,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import sinkhole
 from sinkhole import kept
@@ -144,6 +144,10 @@ class Begun:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.end()
+
+    def end(self) -> None:
+        """Have nothing begun."""
         self._undo.close()
 
 
@@ -152,6 +156,7 @@ def begin(config: Path | None) -> Begun | None:
     if "LISTEN_FDS" in os.environ:  # what systemd listens on has to be judged first; its queries wait meanwhile
         return None
     with suppress(OSError, ValueError, LookupError, TypeError, SinkholeError), ExitStack() as undo:
+        undo.callback(signal.signal, signal.SIGTERM, signal.signal(signal.SIGTERM, _leave))
         found = _read(config)
         state = Path(found.state_dir)
         token = os.urandom(16).hex()
@@ -209,6 +214,11 @@ def _hear(one: Process) -> None:
             raise ValueError("a worker ended")
     if not word.startswith(b"ready "):
         raise ValueError(word.decode(errors="replace"))
+
+
+def _leave(*_: object) -> NoReturn:
+    """Stop when that is asked for before there is anybody who knows how, with all that was begun."""
+    raise SystemExit(0)
 
 
 def _end(one: Process) -> None:
