@@ -119,6 +119,8 @@ def test_plain_http_for_a_proxy_although_there_is_a_certificate(site: Site) -> N
         assert refused.rcode() == dns.rcode.REFUSED
 
         def recorded() -> list[tuple[str, str]]:
+            if not any(path.stat().st_size for path in (site.state / "queries").glob("*")):
+                return []
             lines = site.run("queries", "-c", "sinkhole.yaml", "--json").lines
             return [(line["client"], line["outcome"]) for line in lines]
 
