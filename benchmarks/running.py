@@ -135,7 +135,7 @@ def family(pid: int) -> list[int]:
     """A process and all below it."""
     try:
         children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):  # ended just now
         return []
     return [pid, *(each for child in children for each in family(int(child)))]
 
