@@ -114,11 +114,11 @@ def worker(path: Path, names: Sequence[str]) -> dict[str, Any]:
             seconds = time.monotonic() - began
             if not answer.endswith(bytes(4)):
                 sys.exit(f"{names[0]} is not blocked: {answer.hex()}")
-            own, mapped = memory(process.pid, path)
+            own, _ = memory(process.pid, path)
             for name in names[:ASKED]:
                 asker.send(query(name))
                 asker.recv(4096)
-            later, _ = memory(process.pid, path)
+            later, mapped = memory(process.pid, path)
         finally:
             process.terminate()
             process.wait()
