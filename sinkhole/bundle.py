@@ -41,11 +41,11 @@ PAGE = 512
 #: Of how many ancestors of names in other pages a process remembers what it found.
 _REMEMBERED = 16384
 #: The least octet of a tag, which no key has, and the number of the first record; and the octet that begins a long tag.
-_TAG, _LONG = 0x80, 0xFF
+TAG, _LONG = 0x80, 0xFF
 #: How many records have tags of one octet.
-SHORT = _LONG - _TAG
+SHORT = _LONG - TAG
 #: What is to be left out for the keys of some pages alone, and for the tags alone.
-_TAGS, _KEYS = bytes((0, *range(_TAG, 0x100))), bytes({*range(_TAG)} - {ord("\n")})
+TAGS, _KEYS = bytes((0, *range(TAG, 0x100))), bytes({*range(TAG)} - {ord("\n")})
 #: Pages that are taken apart at once.
 _SOME = 256
 #: Codes with this bit are masks of a list with special rules, shifted by :data:`MASK_SHIFT`: its rules are weighed
@@ -157,7 +157,7 @@ class Index:
 
     def _tag(self, record: int) -> bytes:
         """Its tag: records are told in the order in which the first key of each comes."""
-        return _tag(self._order.setdefault(record, _TAG + len(self._order)))
+        return _tag(self._order.setdefault(record, TAG + len(self._order)))
 
     def nest(self, keys: Sequence[bytes], numbers: Sequence[int]) -> list[int]:
         """The record of each of the sorted ``keys`` of one range. Ranges come in their order."""
@@ -181,7 +181,7 @@ class Index:
         return records
 
     def _record(self, above: int, number: int) -> int:
-        return self._records.setdefault((above, number), _TAG + len(self._records))
+        return self._records.setdefault((above, number), TAG + len(self._records))
 
 
 class _Pages:
@@ -206,14 +206,14 @@ class _Pages:
 
     def _write(self, pages: Sequence[bytes]) -> None:
         self._pages.write(b"".join([b"\n" + page.ljust(PAGE - 1, b"\0") for page in pages]))
-        self._firsts.write(b"".join([page[: page.find(b"\n") + 1] for page in pages]).translate(None, _TAGS))
+        self._firsts.write(b"".join([page[: page.find(b"\n") + 1] for page in pages]).translate(None, TAGS))
 
 
 def _tag(record: int) -> bytes:
     """What stands behind a key: the number of a record, one octet for small ones, five for others; and a line feed."""
     if record < _LONG:
         return bytes((record, ord("\n")))
-    return bytes((_LONG, *(_TAG | record >> shift & _TAG - 1 for shift in (21, 14, 7, 0)), ord("\n")))
+    return bytes((_LONG, *(TAG | record >> shift & TAG - 1 for shift in (21, 14, 7, 0)), ord("\n")))
 
 
 def _untag(tag: bytes) -> int:
@@ -222,7 +222,7 @@ def _untag(tag: bytes) -> int:
     if number == _LONG:
         number = 0
         for octet in tag[1:5]:
-            number = number << 7 | octet - _TAG
+            number = number << 7 | octet - TAG
     return number
 
 
@@ -360,7 +360,7 @@ class Bundle:
         self.special: list[dict[str, Any]] = _read_json(path / "special.json")
         records = _read_json(path / "attributes.json")
         self._attributes: dict[int, Attribute] = {
-            number: tuple((listed, code) for listed, code in record) for number, record in enumerate(records, _TAG)
+            number: tuple((listed, code) for listed, code in record) for number, record in enumerate(records, TAG)
         }
         self._pages = _mapped(path / "index.keys")
         #: The first keys of all pages but the first one.
@@ -394,7 +394,7 @@ class Bundle:
         page = self._pages[at : at + PAGE]
         line = b"\n" + key
         at = page.find(line)
-        if at >= 0 and (tag := page[at + len(line)]) >= _TAG:
+        if at >= 0 and (tag := page[at + len(line)]) >= TAG:
             return tag if tag < _LONG else _untag(page[at + len(line) :])
         end = line.find(b".") + 1
         found = self._above(line[1:end])
@@ -403,7 +403,7 @@ class Bundle:
             at = page.find(line[:end], at)
             if at < 0:
                 break
-            if (tag := page[at + end]) >= _TAG:
+            if (tag := page[at + end]) >= TAG:
                 found = tag if tag < _LONG else _untag(page[at + end :])
             elif not at:
                 found = self._above(line[1:end]) or found
@@ -427,7 +427,7 @@ class Bundle:
     def _taken(self, first: int, last: int) -> tuple[list[bytes], list[Attribute]]:
         """The keys of the pages from ``first`` to before ``last``, and their attributes."""
         text = self._pages[first * PAGE : last * PAGE]
-        keys, tags = (text.translate(None, less).replace(b"\n\n", b"\n")[1:-1].split(b"\n") for less in (_TAGS, _KEYS))
+        keys, tags = (text.translate(None, less).replace(b"\n\n", b"\n")[1:-1].split(b"\n") for less in (TAGS, _KEYS))
         if not keys[0]:  # the one page of an empty index
             return [], []
         told = {tag: self._attributes[_untag(tag)] for tag in set(tags)}
@@ -447,7 +447,7 @@ class Bundle:
         at = bisect_right(self._firsts, key) * PAGE
         page = self._pages[at : at + PAGE]
         at = page.find(b"\n" + key) + 1
-        return _untag(page[at + len(key) :]) if at and page[at + len(key)] >= _TAG else 0
+        return _untag(page[at + len(key) :]) if at and page[at + len(key)] >= TAG else 0
 
     def __len__(self) -> int:
         return int(self.manifest["keys"])

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from itertools import accumulate
 from pathlib import Path
 
-from sinkhole.bundle import _TAG, _TAGS, PAGE, SHORT, Attribute, Edits
+from sinkhole.bundle import PAGE, SHORT, TAG, TAGS, Attribute, Edits
 
 
 class Lines:
@@ -24,7 +24,7 @@ class Lines:
     def place(self, key: bytes) -> int:
         """Where the first line begins that has no lesser key."""
         page = max(bisect_right(self._firsts, key) - 1, 0)
-        keys = self._pages[page].translate(None, _TAGS).split(b"\n")[:-1]
+        keys = self._pages[page].translate(None, TAGS).split(b"\n")[:-1]
         at = bisect_left(keys, key)
         return self._starts[page] + sum(map(len, keys[:at])) + 2 * at
 
@@ -44,8 +44,8 @@ class Lines:
         ]
         for part in reversed(parts):
             at = self.place(part)
-            if self.text.startswith(part, at) and self.text[at + len(part)] >= _TAG:
-                return self.text[at + len(part)] - _TAG
+            if self.text.startswith(part, at) and self.text[at + len(part)] >= TAG:
+                return self.text[at + len(part)] - TAG
         return -1
 
 
@@ -63,13 +63,13 @@ def patched(path: Path, edits: Edits) -> tuple[bytes, int] | None:
     known = {
         (lines.above(text[text.rfind(b"\n", 0, at) + 1 : at]), attribute): record
         for record, attribute in enumerate(attributes)
-        for at in [text.find(_TAG + record)]
+        for at in [text.find(TAG + record)]
     }
     pieces: list[bytes] = []
     done = more = 0
     for group in _groups(edits):
         start, end = lines.run(group[0])
-        run = {line[:-1]: attributes[line[-1] - _TAG] for line in text[start:end].split(b"\n")[:-1]}
+        run = {line[:-1]: attributes[line[-1] - TAG] for line in text[start:end].split(b"\n")[:-1]}
         new = dict(run)
         for key in group:
             codes = {**dict(run.get(key, ())), **edits[key]}
@@ -84,11 +84,11 @@ def patched(path: Path, edits: Edits) -> tuple[bytes, int] | None:
             if record is None:
                 return None
             above.append((key, record))
-            pieces.append(b"%s%c\n" % (key, _TAG + record))
+            pieces.append(b"%s%c\n" % (key, TAG + record))
             more += 1
         more -= len(run)
     text = b"".join((*pieces, text[done:]))
-    places = [text.find(_TAG + record) for record in range(len(attributes))]
+    places = [text.find(TAG + record) for record in range(len(attributes))]
     return (text, more) if -1 not in places and places == sorted(places) else None
 
 

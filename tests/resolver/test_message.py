@@ -504,6 +504,22 @@ def test_mutated_answers_raise_one_error_only() -> None:
         _read_or_refuse(bytes(message[: rng.randint(12, len(message))]))
 
 
+def taken_both_ways(packet: bytes, asked: bytes, monkeypatch: pytest.MonkeyPatch) -> Response | None:
+    """What is taken of a response, which is the same in few steps and the long way; None when it is none."""
+
+    def said() -> Response | None:
+        try:
+            return read_response(packet, IDENT, asked)
+        except BadResponse:
+            return None
+
+    taken = said()
+    with monkeypatch.context() as patch:
+        patch.setattr("sinkhole.resolver.message._usual", lambda *_: None)
+        assert said() == taken, packet.hex()
+    return taken
+
+
 def test_addresses_are_read_the_short_way_as_the_long_way(monkeypatch: pytest.MonkeyPatch) -> None:
     """Answers of one to four addresses with every kind of TTL, whole and with up to three octets changed: the response,
     or the refusal, is the same."""
@@ -524,17 +540,7 @@ def test_addresses_are_read_the_short_way_as_the_long_way(monkeypatch: pytest.Mo
         packet = bytes(
             message[: draw.choice((len(message), draw.randrange(12, len(message)))) if number % 3 else len(message)]
         )
-
-        def said(packet: bytes = packet, asked: bytes = asked) -> Response | None:
-            try:
-                return read_response(packet, IDENT, asked)
-            except BadResponse:
-                return None
-
-        taken = said()
-        with monkeypatch.context() as patch:
-            patch.setattr("sinkhole.resolver.message._usual", lambda *_: None)
-            assert said() == taken, packet.hex()
+        taken = taken_both_ways(packet, asked, monkeypatch)
         short += taken is not None and bool(_usual(packet, IDENT, asked))
     assert short > 1000
 
@@ -577,17 +583,7 @@ def test_usual_answers_are_read_the_short_way_as_the_long_way(monkeypatch: pytes
         for _ in range(draw.choice((0, 0, 1, 2, 3)) if number % 2 else 0):
             message[draw.randrange(len(message))] = draw.choice((0, 1, 5, 6, 12, 41, 0xC0, draw.randrange(256)))
         packet = bytes(message[: len(message) if number % 5 else draw.randrange(12, len(message))])
-
-        def said(packet: bytes = packet, asked: bytes = asked) -> Response | None:
-            try:
-                return read_response(packet, IDENT, asked)
-            except BadResponse:
-                return None
-
-        taken = said()
-        with monkeypatch.context() as patch:
-            patch.setattr("sinkhole.resolver.message._usual", lambda *_: None)
-            assert said() == taken, packet.hex()
+        taken = taken_both_ways(packet, asked, monkeypatch)
         if taken and _usual(packet, IDENT, asked):
             short[bool(taken.names), bool(taken.counts[1])] += 1
     assert min(short.values()) > 100, short

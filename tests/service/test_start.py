@@ -159,6 +159,14 @@ def prepare(site: Site) -> None:
     certificate(site.directory)
 
 
+def left(site: Site) -> int:
+    """Have a start with one list leave what the next one is to begin with; the port of both."""
+    prepare(site)
+    with held(site, OWN) as begun:
+        begun.release()
+        return begun.port
+
+
 @pytest.mark.parametrize("settings", CONFIGURATIONS.values(), ids=CONFIGURATIONS)
 def test_the_first_answers_are_those_of_a_start_that_reads_all(site: Site, settings: dict[str, Any]) -> None:
     """Before the configuration is read, after that, and in a start to which nothing was kept, each answer is the same
@@ -412,10 +420,7 @@ def test_an_exception_holds_from_the_first_answer_and_a_revoked_one_does_not(sit
 
 def test_a_configuration_that_turns_out_to_be_bad_ends_it_as_ever(site: Site) -> None:
     """The error is the one of any start, and nobody answers afterwards."""
-    prepare(site)
-    with held(site, OWN) as begun:
-        begun.release()
-        port = begun.port
+    port = left(site)
     bad = HELD.replace("main()", """
 from sinkhole.cli import context
 from sinkhole.errors import ConfigError, Problem
@@ -454,10 +459,7 @@ def test_a_configuration_that_turns_out_to_want_other_places_gets_them(site: Sit
 
 
 def test_settings_that_turn_out_to_be_others_take_their_place(site: Site) -> None:
-    prepare(site)
-    with held(site, OWN) as begun:
-        begun.release()
-        port = begun.port
+    port = left(site)
     path = site.state / start.NAME
     known = kept.read(path)
     known[-1]["mode"] = "nxdomain"
@@ -469,10 +471,7 @@ def test_settings_that_turn_out_to_be_others_take_their_place(site: Site) -> Non
 
 
 def test_a_worker_that_dies_before_all_is_read_is_replaced_after(site: Site) -> None:
-    prepare(site)
-    with held(site, OWN) as begun:
-        begun.release()
-        port = begun.port
+    port = left(site)
     with started(site, port) as quick:
         (worker,) = children(quick.process.pid)
         os.kill(worker, signal.SIGKILL)
@@ -482,10 +481,7 @@ def test_a_worker_that_dies_before_all_is_read_is_replaced_after(site: Site) -> 
 
 def test_an_order_to_stop_before_all_is_read_leaves_nobody(site: Site) -> None:
     """Not even for a moment: the next start finds its ports free."""
-    prepare(site)
-    with held(site, OWN) as begun:
-        begun.release()
-        port = begun.port
+    port = left(site)
     with started(site, port) as quick:
         assert (workers := children(quick.process.pid))
         quick.process.terminate()
